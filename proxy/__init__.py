@@ -1,0 +1,25 @@
+"""A reverse proxy that lets a POST with an Idempotency-Key reach the backend once, and never loses its response.
+
+bytes ─▶ http1.server ─▶ gateway ─▶ core.policy      what is this request?     pass · guard · retrieve · refuse
+                            │
+                            ├─▶ store.claim          may it go?                granted · found · unavailable
+                            ├─▶ http1.client         send it                   responded · not sent · lost
+                            ├─▶ core.settlement      what does that mean?      complete · release · lose
+                            ├─▶ settling             write it down
+bytes ◀─ http1.server ◀─────┘
+
+core/           the rules, pure: key, lifecycle, policy, settlement, record, refusal, dialect, answer, view
+http1/          the wire: message, body, server, client, pool, forward
+store/          where the records lie: base (the Protocol), codec, memory, sqlite, redis/, open
+gateway         what is this request, and who treats it
+exchange        the story of a guarded request        collected, settling: what came back, and its way to the store
+passthrough     the story of a request without a key
+retrieval       the story of a question for a key     credential: whose it is
+turned_away     the story of a request that is refused by its head
+reply           how each of them answers              faults: the wire's words for a refusal, and ours
+deadlines       the clock of all that waits           parts: what the stories are given
+app             settings → parts → start, drain, stop; workers: several of them; check: what would happen
+ops/            health and metrics, on their own port
+telemetry/      metrics, logs, the journal of requests
+sandbox         a small payments API with faults on demand
+"""

@@ -1,0 +1,288 @@
+"""The composition root: from settings to parts, from parts to a running proxy, and down again in good order."""
+
+import asyncio
+import contextlib
+import signal
+import socket
+import ssl
+import time
+from typing import Protocol
+
+import structlog
+import uvloop
+from prometheus_client import CollectorRegistry
+
+from config.settings import Settings
+from proxy.core.answer import Answers
+from proxy.core.key import Hasher, KeyRule
+from proxy.core.policy import Policy
+from proxy.deadlines import Deadlines
+from proxy.gateway import Gateway
+from proxy.http1.forward import Forwarding
+from proxy.http1.message import Limits
+from proxy.http1.pool import Pool, Upstream
+from proxy.http1.server import Server
+from proxy.ops.server import OpsServer
+from proxy.parts import Parts, Terms
+from proxy.store.base import Store, StoreRefused, StoreUnavailable
+from proxy.store.open import make_store
+from proxy.telemetry.access import AccessLog
+from proxy.telemetry.journal import Journal
+from proxy.telemetry.logs import configure
+from proxy.telemetry.metrics import Metrics
+from proxy.tokens import Tokens
+
+SETTLE_WAIT = 0.25
+"""Seconds that an answer waits for the store to take it; then it is given first."""
+BACKLOG = 4096
+GAUGES_EVERY = 1.0
+"""Seconds between two readings of what is in flight."""
+
+
+def limits(settings: Settings) -> Limits:
+    """The wire's limits."""
+    own = settings.limits
+    return Limits(
+        request_line=own.request_line,
+        head=own.head,
+        fields=own.fields,
+        response_head=own.response_head,
+        trailers=own.trailers,
+        chunk_extensions=own.chunk_extensions,
+        head_timeout=own.head_timeout,
+        body_idle_timeout=own.body_idle_timeout,
+        write_timeout=own.write_timeout,
+        keepalive_timeout=own.keepalive_timeout,
+        connections=own.connections,
+    )
+
+
+def terms(settings: Settings) -> Terms:
+    """What holds for every request."""
+    return Terms(
+        lease=settings.lease,
+        retention=settings.idempotency.retention,
+        upstream_timeout=settings.upstream.timeout,
+        connection_timeout=settings.upstream.pool_timeout + settings.upstream.connect_timeout,
+        settle_wait=SETTLE_WAIT,
+        max_body=settings.limits.body,
+        body_timeout=settings.limits.body_timeout,
+        max_record=settings.record.max_body,
+        release_statuses=frozenset(settings.idempotency.release_statuses),
+        prove=settings.responses.authorize == "credential",
+        credential_headers=tuple(name.lower().encode("ascii") for name in settings.responses.credential_headers),
+        wait_max=settings.responses.wait_max,
+        view_limit=settings.responses.view_limit,
+    )
+
+
+def store_of(settings: Settings, deadlines: Deadlines) -> Store:
+    """The store, not opened yet."""
+    return make_store(
+        settings.store.url,
+        deadline=settings.store.deadline,
+        prefix=settings.store.prefix,
+        allow_eviction=settings.store.allow_eviction,
+        deadlines=deadlines,
+    )
+
+
+def upstream_tls(settings: Settings) -> ssl.SSLContext | None:
+    """Certificates are verified, by the system's authorities."""
+    return ssl.create_default_context() if settings.upstream.url.scheme == "https" else None
+
+
+def _pool(settings: Settings, deadlines: Deadlines) -> Pool:
+    own = settings.upstream
+    upstream = Upstream(
+        host=own.url.host,
+        port=own.url.port,
+        tls=upstream_tls(settings),
+        connect_timeout=own.connect_timeout,
+        idle_timeout=own.idle_timeout,
+        max_connections=own.max_connections,
+        max_waiting=own.max_waiting,
+    )
+    return Pool(upstream, limits(settings), deadlines)
+
+
+def _forwarding(settings: Settings, tokens: Tokens) -> Forwarding:
+    names = {"upstream": settings.upstream.url.authority, "preserve": None}
+    host = names.get(settings.upstream.host, settings.upstream.host)
+    return Forwarding(
+        tokens=tokens,
+        host=None if host is None else host.encode("ascii"),
+        via=settings.forwarded.via,
+        trusted=settings.forwarded.trusted,
+        kept=[settings.idempotency.header.lower().encode("ascii")],
+    )
+
+
+class App:
+    """One worker: everything between the client's connections and the store. Lives on one loop."""
+
+    def __init__(self, settings: Settings, registry: CollectorRegistry) -> None:
+        own = settings.idempotency
+        self._settings = settings
+        self._deadlines = Deadlines()
+        self._metrics = Metrics(registry)
+        self._access = AccessLog() if settings.log.requests else None
+        self.store = store_of(settings, self._deadlines)
+        self._pool = _pool(settings, self._deadlines)
+        texts = {"key_min": own.key_min, "key_max": own.key_max, "key_chars": own.key_chars}
+        tokens = Tokens()
+        self._parts = Parts(
+            terms=terms(settings),
+            store=self.store,
+            pool=self._pool,
+            forwarding=_forwarding(settings, tokens),
+            answers=Answers(own.dialect, texts, settings.responses.paths[0]),
+            hasher=Hasher(settings.store.hash_secret.get_secret_value().encode("utf-8")),
+            deadlines=self._deadlines,
+            journal=Journal(self._metrics, self._access),
+            tokens=tokens,
+            wall=time.time,
+        )
+        policy = Policy(KeyRule(own.key_min, own.key_max, own.key_chars), own.methods, settings.responses.paths)
+        self._gateway = Gateway(self._parts, policy, own.header.lower().encode("ascii"))
+        self._server = Server(self._gateway, limits(settings), self._deadlines)
+        self._listener: asyncio.Server | None = None
+        self._gauges: asyncio.Task[None] | None = None
+
+    async def start(self, sock: socket.socket) -> None:
+        """Open the store, then listen on *sock*; raise StoreUnavailable or StoreRefused."""
+        await self.store.open()
+        self._listener = await asyncio.get_running_loop().create_server(self._server, sock=sock, backlog=BACKLOG)
+        self._gauges = asyncio.create_task(self._read_gauges())
+
+    async def ready(self) -> str | None:
+        """Why no traffic should come."""
+        if self._gateway.draining:
+            return "draining"
+        try:
+            await self.store.ping()
+        except StoreUnavailable as error:
+            return str(error)
+        return None
+
+    async def stop(self, hurry: asyncio.Event) -> None:
+        """Take no new requests, end those under way within the drain timeout (or until *hurry*), and let go."""
+        self._gateway.draining = True
+        if self._listener is not None:
+            self._listener.close()
+        self._server.drain()
+        until = self._deadlines.now() + self._settings.limits.drain_timeout
+        while self._busy() and self._deadlines.now() < until and not hurry.is_set():
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(hurry.wait(), 0.05)
+        if self._busy():
+            structlog.get_logger("proxy").warning(
+                "stopped before all was settled",
+                connections=len(self._server.connections),
+                unsettled=len(self._parts.unsettled),
+            )
+        self._server.abort()
+        if self._gauges is not None:
+            self._gauges.cancel()
+            await asyncio.gather(self._gauges, return_exceptions=True)
+        await self._pool.close()
+        await self.store.close()
+        if self._access is not None:
+            self._access.flush()
+
+    def _busy(self) -> bool:
+        return bool(self._server.connections or self._parts.unsettled)
+
+    async def _read_gauges(self) -> None:
+        while True:
+            self._metrics.unsettled.set(len(self._parts.unsettled))
+            self._metrics.connections.set(len(self._server.connections))
+            await asyncio.sleep(GAUGES_EVERY)
+
+
+class Stop(Protocol):
+    """What a running proxy waits for."""
+
+    async def __call__(self) -> None: ...
+
+
+def listen(settings: Settings) -> socket.socket:
+    """The listening socket; raise OSError."""
+    host, port = settings.listen
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    return socket.create_server((host, port), family=family, backlog=BACKLOG)
+
+
+def address(sock: socket.socket) -> str:
+    """HOST:PORT, as it is."""
+    host, port = sock.getsockname()[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+class Signals:
+    """SIGTERM and SIGINT: the first asks for a good end, the second for a quick one."""
+
+    def __init__(self) -> None:
+        self.stop = asyncio.Event()
+        self.hurry = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, self._received)
+
+    def _received(self) -> None:
+        (self.hurry if self.stop.is_set() else self.stop).set()
+
+
+async def run_worker(settings: Settings, sock: socket.socket, registry: CollectorRegistry) -> None:
+    """One of several workers: the ops plane is its parent's."""
+    signals = Signals()
+    app = App(settings, registry)
+    await app.start(sock)
+    await signals.stop.wait()
+    await app.stop(signals.hurry)
+
+
+async def run_alone(settings: Settings) -> None:
+    """The whole proxy in one process; raise StoreUnavailable, StoreRefused or OSError where it cannot start."""
+    log = structlog.get_logger("proxy")
+    signals = Signals()
+    registry = CollectorRegistry()
+    sock = listen(settings)
+    app = App(settings, registry)
+    ops = OpsServer(*settings.ops_listen, registry, app.ready)
+    try:
+        ops_address = await ops.start()
+        await app.start(sock)
+        log.info(
+            "started",
+            listen=f"http://{address(sock)}",
+            upstream=str(settings.upstream.url),
+            store=app.store.place,
+            ops=f"http://{ops_address}",
+            workers=1,
+        )
+        await signals.stop.wait()
+        log.info("stopping")
+    finally:
+        await app.stop(signals.hurry)
+        await ops.stop()
+        sock.close()
+    log.info("stopped")
+
+
+def serve(settings: Settings) -> int:
+    """Run until SIGTERM or SIGINT; return the exit status."""
+    from proxy.workers import supervise  # noqa: PLC0415 - it needs this module
+
+    configure(settings.log.level, settings.log.format)
+    try:
+        if settings.workers == 1:
+            uvloop.run(run_alone(settings))
+        else:
+            uvloop.run(supervise(settings))
+    except (StoreUnavailable, StoreRefused) as error:
+        structlog.get_logger("proxy").error("cannot start", reason=str(error))
+        return 1
+    except OSError as error:
+        structlog.get_logger("proxy").error("cannot start", reason=f"cannot listen: {error}")
+        return 1
+    return 0

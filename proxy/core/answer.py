@@ -1,0 +1,95 @@
+"""The proxy's own answers: refusals, and the view of a record, with the fields that tell what is known of a key."""
+
+from collections.abc import Mapping
+from email.utils import formatdate
+from functools import lru_cache
+from typing import NamedTuple
+from urllib.parse import quote
+from uuid import UUID
+
+from proxy.core.dialect import DIALECTS
+from proxy.core.lifecycle import State
+from proxy.core.policy import PathTemplate
+from proxy.core.record import Attempt, Field, Fields, Record, Response
+from proxy.core.refusal import Refusal
+from proxy.core.view import view
+
+NO_STORE: Field = (b"Cache-Control", b"no-store")
+
+
+class Answer(NamedTuple):
+    """A response of our own. The fields carry Content-Type; the wire adds Date and Content-Length."""
+
+    status: int
+    fields: Fields
+    body: bytes
+
+
+@lru_cache(maxsize=64)
+def http_date(second: int) -> bytes:
+    """The IMF-fixdate (RFC 9110 §5.6.7) of a Unix second."""
+    return formatdate(second, usegmt=True).encode("ascii")
+
+
+def expires(attempt: Attempt) -> Field:
+    """Until when the key is taken."""
+    return (b"Idempotency-Expires", http_date(attempt.expires))
+
+
+class Answers:
+    """Makes them. *texts* fills the placeholders of the table's messages; *response_path* is the template under which
+    a client finds the record of its key."""
+
+    def __init__(self, dialect: str, texts: Mapping[str, object], response_path: str) -> None:
+        self._dialect = DIALECTS[dialect]
+        self._rows = {
+            refusal: refusal.value._replace(message=refusal.value.message.format_map(texts)) for refusal in Refusal
+        }
+        self._response_path = PathTemplate(response_path)
+
+    def refuse(self, refusal: Refusal, token: bytes, now: int) -> Answer:
+        """A refusal where no attempt owns the key: *token* is this request's own; *now* is a Unix second."""
+        return self._answer(refusal, token, now, now)
+
+    def about(self, refusal: Refusal, attempt: Attempt, state: State, key: bytes, now: int) -> Answer:
+        """A refusal about a key that *attempt* owns."""
+        link = self._response_path.fill(quote(key, safe=""))
+        fields = [(b"Idempotency-State", state.value.encode("ascii")), expires(attempt)]
+        if link is not None:
+            fields.append((b"Link", f'<{link}>; rel="describedby"'.encode("ascii")))
+        answer = self._answer(refusal, attempt.token, attempt.first_used // 1000, now)
+        return answer._replace(fields=answer.fields + tuple(fields))
+
+    def show(self, record: Record, state: State, key: bytes, cap: int) -> Answer:
+        """The record of a settled key (*state* is completed or unknown), as `GET /responses/<key>/` gives it. *cap* is
+        how many bytes a compressed body may have when it is decoded for the view."""
+        response = record.response or self._never_given(record.attempt, key)
+        fields = (
+            (b"Content-Type", b"application/json"),
+            NO_STORE,
+            (b"Idempotency-State", state.value.encode("ascii")),
+            expires(record.attempt),
+        )
+        return Answer(200, fields, view(response, record.attempt.url, http_date(response.date), cap))
+
+    def unknown(self, attempt: Attempt, key: bytes, now: int) -> Answer:
+        """The 504 of an attempt whose outcome is not known."""
+        return self.about(Refusal.OUTCOME_UNKNOWN, attempt, State.UNKNOWN, key, now)
+
+    def _never_given(self, attempt: Attempt, key: bytes) -> Response:
+        """The 504 that would have been given when the lease was over, had the proxy not died before."""
+        lost = (attempt.first_used + attempt.lease) // 1000
+        return recorded(self.unknown(attempt, key, lost), lost)
+
+    def _answer(self, refusal: Refusal, token: bytes, first_used: int, now: int) -> Answer:
+        row = self._rows[refusal]
+        status, content_type, body = self._dialect.render(row, f"{UUID(bytes=token, version=4)}#{first_used}", now)
+        fields = [(b"Content-Type", content_type), NO_STORE]
+        if row.retry_after is not None:
+            fields.append((b"Retry-After", b"%d" % row.retry_after))
+        return Answer(status, tuple(fields), body)
+
+
+def recorded(answer: Answer, now: int) -> Response:
+    """An answer of our own as the response that is kept under the key."""
+    return Response(answer.status, b"", answer.fields, answer.body, len(answer.body), truncated=False, date=now)

@@ -1,0 +1,240 @@
+"""One connection to the upstream, one request at a time.
+
+The line between *not sent* and *maybe sent* is `UpstreamConnection.send`: it returns whether it wrote. Before it, a
+request may be given to another connection, or refused as never sent; behind it, nobody may send the request again.
+"""
+
+import asyncio
+import logging
+import select
+from collections.abc import Callable
+from typing import Protocol, cast
+
+from proxy.http1.body import BodyReader, CloseReader, MalformedBody, body_reader
+from proxy.http1.message import Limits, ResponseHead, read_response
+
+MAX_INFORMATIONAL = 8
+"""1xx responses before the final one; an upstream that sends more of them is not going to answer."""
+UNUSABLE = "unusable answer"
+
+
+class Listener(Protocol):
+    """Who sent the request. After `completed` or `failed` nothing more is called."""
+
+    def informed(self, head: ResponseHead) -> None:
+        """103 Early Hints: to be passed on."""
+
+    def responded(self, head: ResponseHead) -> None:
+        """The head of the final response."""
+
+    def content(self, data: bytes) -> None:
+        """A piece of its body, not empty."""
+
+    def caught_up(self) -> None:
+        """Nothing more of the response has come for now."""
+
+    def completed(self) -> None:
+        """The response is whole."""
+
+    def failed(self, why: str) -> None:
+        """The connection is lost, or the answer unusable; after `responded`: the body broke off."""
+
+    def upload_paused(self) -> None:
+        """The upstream does not keep up with the request's body."""
+
+    def upload_resumed(self) -> None:
+        """It does again."""
+
+
+class UpstreamConnection(asyncio.Protocol):
+    """*idle* is called when a response is whole and the connection can carry another request; *closed* once, at the
+    end of its life."""
+
+    def __init__(
+        self,
+        limits: Limits,
+        idle: Callable[["UpstreamConnection"], None],
+        closed: Callable[["UpstreamConnection"], None],
+    ) -> None:
+        self.deadline = float("inf")
+        self.used = False
+        """It has carried a request before: the upstream may have closed it meanwhile."""
+        self._limits = limits
+        self._idle = idle
+        self._closed = closed
+        self._transport: asyncio.Transport
+        self._readable = select.poll()
+        self._listener: Listener | None = None
+        self._method = b""
+        self._buffer = b""
+        self._head: ResponseHead | None = None
+        self._body: BodyReader | None = None
+        self._informational = 0
+        self.responding = False
+        """At least one byte of the response has come."""
+        self._uploading = False
+
+    # -- towards the listener -----------------------------------------------------------------------------------
+
+    def is_closing(self) -> bool:
+        """Whether it is closed, or about to be."""
+        return self._transport.is_closing()
+
+    def fit(self) -> bool:
+        """Whether a request may be sent: open, and nothing has come unasked, not even an end of file that the loop
+        has not seen yet. Each request that is sent into a closed connection costs a key its certainty."""
+        return not self._transport.is_closing() and not self._readable.poll(0)
+
+    def send(self, request: bytes, method: bytes, listener: Listener, *, uploading: bool = False) -> bool:
+        """Write the first bytes of a request. False: nothing was written, and nothing will be.
+        *uploading*: more of the body follows through `upload`, until `uploaded`."""
+        if self._transport.is_closing():
+            return False
+        self.deadline = float("inf")
+        self._listener, self._method, self._uploading = listener, method, uploading
+        self._buffer, self._head, self._body, self._informational = b"", None, None, 0
+        self.responding = False
+        self._transport.write(request)
+        return True
+
+    def upload(self, data: bytes) -> None:
+        """More of the request's body."""
+        if not self._transport.is_closing():
+            self._transport.write(data)
+
+    def uploaded(self) -> None:
+        """The request is whole."""
+        self._uploading = False
+
+    def pause_reading(self) -> None:
+        """The client does not keep up with the response."""
+        if not self._transport.is_closing():
+            self._transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        """It does again."""
+        if not self._transport.is_closing():
+            self._transport.resume_reading()
+
+    def abort(self) -> None:
+        """Drop the connection; the listener hears nothing more."""
+        self._listener = None
+        self._transport.abort()
+
+    def close(self) -> None:
+        """Close an idle connection."""
+        self._transport.close()
+
+    # -- asyncio.Protocol ---------------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        transport = self._transport = cast("asyncio.Transport", transport)  # uvloop's is none by descent
+        self._readable.register(transport.get_extra_info("socket").fileno(), select.POLLIN)
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            self._read(data)
+            if self._head is not None and self._listener is not None:
+                self._listener.caught_up()
+        except MalformedBody as error:
+            self._fail(str(error))
+        except Exception:  # a listener's defect must not take the loop's callback down with it
+            logging.getLogger(__name__).exception("a response's listener failed")
+            self._fail("defect of the proxy")
+
+    def eof_received(self) -> None:
+        if isinstance(self._body, CloseReader) and self._listener is not None:
+            self._complete(b"")
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._closed(self)
+        if self._listener is not None:
+            self._fail(f"connection lost: {error}" if error else "connection closed by the upstream")
+
+    def pause_writing(self) -> None:
+        if self._listener is not None:
+            self._listener.upload_paused()
+
+    def resume_writing(self) -> None:
+        if self._listener is not None:
+            self._listener.upload_resumed()
+
+    def overdue(self) -> None:
+        """Idle for too long: closed by us before the upstream does it."""
+        self.deadline = float("inf")
+        self.close()
+
+    # -- reading ------------------------------------------------------------------------------------------------
+
+    def _read(self, data: bytes) -> None:
+        while data:
+            if self._listener is None:
+                # Bytes that no request asked for: they must not become the next client's response.
+                self._transport.abort()
+                return
+            self.responding = True
+            if self._head is None:
+                data = self._read_head(data)
+            elif self._body is not None:
+                content, data = self._body.feed(data)
+                done = self._body.done
+                if content:
+                    self._listener.content(content)
+                if done:
+                    self._complete(data)
+                    return
+
+    def _read_head(self, data: bytes) -> bytes:
+        """Read a head out of the buffer and *data*; return what is behind it."""
+        assert self._listener is not None  # noqa: S101
+        searched = max(0, len(self._buffer) - 3)
+        data = self._buffer + data if self._buffer else data
+        end = data.find(b"\r\n\r\n", searched) + 4
+        if max(end, 0 if end > 3 else len(data)) > self._limits.response_head:
+            self._fail("the response's head is too large")
+            return b""
+        if end < 4:
+            self._buffer = data
+            return b""
+        self._buffer = b""
+        head = read_response(data[:end], self._method, self._limits)
+        if head is None or head.status == 101:
+            self._fail(UNUSABLE)
+            return b""
+        if head.status < 200:
+            self._inform(head)
+            return data[end:]
+        self._head = head
+        self._body = body_reader(head.length, self._limits)
+        self._listener.responded(head)
+        if self._body is None and self._listener is not None:
+            self._complete(data[end:])
+            return b""
+        return data[end:]
+
+    def _inform(self, head: ResponseHead) -> None:
+        self._informational += 1
+        if self._informational > MAX_INFORMATIONAL:
+            self._fail("too many informational responses")
+        elif head.status == 103 and self._listener is not None:
+            self._listener.informed(head)
+
+    def _complete(self, rest: bytes) -> None:
+        """The response is whole: first the connection finds its place, then the listener hears of it."""
+        listener, head = self._listener, self._head
+        if listener is None or head is None:
+            return  # the listener has dropped the connection meanwhile
+        self._listener = self._body = None
+        self.used = True
+        if rest or self._uploading or not head.keep_alive:
+            self._transport.close()
+        else:
+            self._idle(self)
+        listener.completed()
+
+    def _fail(self, why: str) -> None:
+        listener = self._listener
+        self._listener = self._body = None
+        self._transport.abort()
+        if listener is not None:
+            listener.failed(why)

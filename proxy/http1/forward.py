@@ -1,0 +1,99 @@
+"""What a gateway changes in a message as it passes: hop-by-hop fields go (RFC 9110 §7.6.1), and the request says
+through whom it came. Everything else stays as it is: order, case, repeats."""
+
+from collections.abc import Collection
+from ipaddress import IPv4Network, IPv6Network, ip_address
+from typing import NamedTuple
+
+from proxy.http1.message import CHUNKED, Field, RequestHead, ResponseHead
+from proxy.tokens import Tokens
+
+HOP_BY_HOP = frozenset(
+    (b"connection", b"keep-alive", b"proxy-connection", b"te", b"trailer", b"transfer-encoding", b"upgrade")
+)
+_FORWARDED = frozenset((b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host"))
+_DROPPED = HOP_BY_HOP | _FORWARDED | {b"host", b"expect"}
+"""Expect: the proxy itself has told the client to go on."""
+_NEVER_DROPPED = frozenset((b"content-length", b"host"))
+"""Whatever Connection says of them: without its length a message has another end."""
+
+
+class Peer(NamedTuple):
+    """Who is at the other end of a client's connection."""
+
+    address: str
+    trusted: bool
+    """Its X-Forwarded-* are true."""
+
+
+class Forwarding:
+    """How requests are addressed to the upstream. *host*: what its Host says, None: what the client's said. *kept*:
+    lower-case names of fields that a Connection field cannot remove."""
+
+    def __init__(
+        self,
+        tokens: Tokens,
+        host: bytes | None,
+        via: str,
+        trusted: Collection[IPv4Network | IPv6Network],
+        kept: Collection[bytes],
+    ) -> None:
+        self._tokens = tokens
+        self._host = host
+        self._trusted = trusted
+        self._via = b"Via: 1.1 %b\r\n" % via.encode("ascii")
+        self._via_old = b"Via: 1.0 %b\r\n" % via.encode("ascii")
+        self._kept = _NEVER_DROPPED | frozenset(kept)
+
+    def peer(self, address: str) -> Peer:
+        """The peer at *address* (empty: a unix socket)."""
+        trusted = bool(address) and any(ip_address(address.partition("%")[0]) in network for network in self._trusted)
+        return Peer(address, trusted)
+
+    def request(self, head: RequestHead, peer: Peer, length: int) -> bytes:
+        """The head as the upstream is sent it. *length*: bytes of the body that follows, or CHUNKED."""
+        named = head.connection - self._kept if head.connection else head.connection
+        dropped = _DROPPED | named if named else _DROPPED
+        parts = [b"%b %b HTTP/1.1\r\nHost: %b\r\n" % (head.method, head.target, self._host or head.host)]
+        parts += [
+            b"%b: %b\r\n" % field for field, name in zip(head.fields, head.names, strict=True) if name not in dropped
+        ]
+        if length == CHUNKED:
+            parts.append(b"Transfer-Encoding: chunked\r\n")
+        elif length and head.length == CHUNKED:
+            parts.append(b"Content-Length: %d\r\n" % length)
+        parts.append(self._via if head.minor else self._via_old)
+        parts.append(self._forwarded(head, peer))
+        if b"x-request-id" not in head.names:
+            parts.append(b"X-Request-Id: %b\r\n" % self._tokens.take().hex().encode("ascii"))
+        parts.append(b"\r\n")
+        return b"".join(parts)
+
+    def _forwarded(self, head: RequestHead, peer: Peer) -> bytes:
+        """X-Forwarded-*: a trusted peer's are true and added to; anybody else's are replaced."""
+        address = peer.address.encode("ascii") or b"unknown"
+        if peer.trusted:
+            before = head.values(b"x-forwarded-for")
+            proto = (head.values(b"x-forwarded-proto") or [b"http"])[-1]
+            host = (head.values(b"x-forwarded-host") or [head.host])[-1]
+            return b"X-Forwarded-For: %b\r\nX-Forwarded-Proto: %b\r\nX-Forwarded-Host: %b\r\n" % (
+                b", ".join([*before, address]),
+                proto,
+                host,
+            )
+        return b"X-Forwarded-For: %b\r\nX-Forwarded-Proto: http\r\nX-Forwarded-Host: %b\r\n" % (address, head.host)
+
+    def url(self, head: RequestHead, peer: Peer) -> bytes:
+        """The URL as the client called it."""
+        scheme, host = b"http", head.host
+        if peer.trusted:
+            scheme = (head.values(b"x-forwarded-proto") or [scheme])[-1]
+            host = (head.values(b"x-forwarded-host") or [host])[-1]
+        return b"%b://%b%b" % (scheme, host, head.target)
+
+
+def end_to_end(head: ResponseHead) -> list[Field]:
+    """The fields of a response that are meant for the client."""
+    named = head.connection - _NEVER_DROPPED if head.connection else head.connection
+    dropped = HOP_BY_HOP | named if named else HOP_BY_HOP
+    return [field for field, name in zip(head.fields, head.names, strict=True) if name not in dropped]

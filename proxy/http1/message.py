@@ -1,0 +1,279 @@
+"""Heads of HTTP/1.1 messages: read strictly, or not at all.
+
+llhttp reads the field lines; around it stands what it lets through and a proxy must not: RFC 9112 §11.2, request
+smuggling, lives off two readers of one message. Each head gets a parser of its own, which never sees a body: a parser
+that is fed on has state, and cannot be stopped between two pipelined requests.
+"""
+
+import re
+from enum import Enum, auto
+from typing import NamedTuple
+
+import httptools
+
+Field = tuple[bytes, bytes]
+
+
+class Fault(Enum):
+    """Why a request cannot be served as it is."""
+
+    BAD_REQUEST = auto()
+    METHOD = auto()  # not a method of HTTP, or one that a gateway does not serve
+    VERSION = auto()
+    CODING = auto()  # a transfer coding other than chunked
+    EXPECTATION = auto()
+    URI_TOO_LONG = auto()
+    FIELDS_TOO_LARGE = auto()
+    BODY_TOO_LARGE = auto()
+    TIMEOUT = auto()  # the head or the body came too slowly
+    OVERLOADED = auto()  # more connections than are allowed
+
+
+class Limits(NamedTuple):
+    """What a peer may ask of us. Sizes in bytes, times in seconds."""
+
+    request_line: int = 8 * 1024
+    head: int = 32 * 1024
+    fields: int = 100
+    response_head: int = 64 * 1024
+    trailers: int = 8 * 1024
+    chunk_extensions: int = 1024
+    head_timeout: float = 10.0
+    body_idle_timeout: float = 30.0
+    write_timeout: float = 60.0
+    keepalive_timeout: float = 75.0
+    connections: int = 10_000
+
+
+class RequestHead(NamedTuple):
+    """A request line and its fields, all as they came, and what they say about the message."""
+
+    method: bytes
+    target: bytes
+    """Origin-form (or `*`): what the upstream is sent. An absolute-form target has lost its scheme and authority, which
+    stand in *host* (RFC 9112 §3.2.2)."""
+    path: bytes
+    """*target* without its query."""
+    host: bytes
+    """Empty only in HTTP/1.0."""
+    minor: int
+    fields: list[Field]
+    names: list[bytes]
+    """The names of *fields*, in their order, lower case."""
+    connection: frozenset[bytes]
+    """The options of all Connection fields, lower case."""
+    length: int
+    """Bytes of the body; 0: none; -1: chunked."""
+    expects_continue: bool
+
+    @property
+    def keep_alive(self) -> bool:
+        """Whether the client means to send another request on the connection (RFC 9112 §9.3)."""
+        if self.minor:
+            return b"close" not in self.connection
+        return b"keep-alive" in self.connection
+
+    def values(self, name: bytes) -> list[bytes]:
+        """The values of all fields *name* (lower case)."""
+        if name not in self.names:
+            return []
+        return [field[1] for field, lower in zip(self.fields, self.names, strict=True) if lower == name]
+
+
+class ResponseHead(NamedTuple):
+    """A status line and its fields, all as they came, and what they say about the message."""
+
+    status: int
+    reason: bytes
+    minor: int
+    fields: list[Field]
+    names: list[bytes]
+    connection: frozenset[bytes]
+    length: int
+    """Bytes of the body; CHUNKED; UNTIL_CLOSE."""
+    keep_alive: bool
+
+
+CHUNKED = -1
+UNTIL_CLOSE = -2
+
+_REQUEST_LINE = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+) ([!$-;=?-\[\]_`a-z~]+) HTTP/1\.([01])").fullmatch
+_OTHER_VERSION = re.compile(rb"[!-~]+ [!-~]+ HTTP/[0-9]+(\.[0-9]+)?").fullmatch
+_STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-5][0-9]{2})(?: ([\t -~\x80-\xff]*))?").fullmatch
+_ABSOLUTE = re.compile(rb"(https?)://([^/?@]+)(/[^?]*)?(\?.*)?", re.IGNORECASE).fullmatch
+_HOST = re.compile(rb"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~!$&'()*+;=%-]+)(?::[0-9]{0,5})?").fullmatch
+_LENGTH = re.compile(rb"[0-9]{1,18}").fullmatch
+_CODINGS = re.compile(rb"\r\ntransfer-encoding:[ \t]*([^\r\n]*)", re.IGNORECASE).findall
+
+METHODS = frozenset(
+    b"GET HEAD POST PUT PATCH DELETE OPTIONS ACL BIND CHECKOUT COPY LINK LOCK MERGE MKACTIVITY MKCALENDAR MKCOL MOVE "
+    b"PROPFIND PROPPATCH QUERY REBIND REPORT SEARCH UNBIND UNLINK UNLOCK".split()
+)
+"""The methods of HTTP that llhttp reads. CONNECT would be a tunnel around the guard; TRACE would show a client the
+credentials that others added (RFC 9110 §9.3.8)."""
+
+_FRAMING = frozenset((b"host", b"content-length", b"transfer-encoding", b"connection", b"expect"))
+NO_OPTIONS: frozenset[bytes] = frozenset()
+
+
+class _Fields:
+    """Collects what llhttp reads."""
+
+    __slots__ = ("fields", "names", "special")
+
+    def __init__(self) -> None:
+        self.fields: list[Field] = []
+        self.names: list[bytes] = []
+        self.special: list[Field] = []
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if value[-1:] in (b" ", b"\t"):
+            value = value.rstrip(b" \t")
+        lower = name.lower()
+        self.fields.append((name, value))
+        self.names.append(lower)
+        if lower in _FRAMING:
+            self.special.append((lower, value))
+
+
+def _read_fields(parser_type: type, data: bytes) -> _Fields | None:
+    """The field lines of a whole head *data*, or None where llhttp refuses it."""
+    collected = _Fields()
+    try:
+        parser_type(collected).feed_data(data)
+    except httptools.HttpParserUpgrade:
+        pass  # the head is read; what follows it is not this parser's business
+    except (httptools.HttpParserError, httptools.HttpParserCallbackError):
+        return None
+    return collected
+
+
+def read_request(data: bytes, limits: Limits) -> RequestHead | Fault:
+    """*data*: a head from its first byte to the end of its empty line."""
+    line = data[: data.index(b"\r\n")]
+    if len(line) > limits.request_line:
+        return Fault.URI_TOO_LONG
+    matched = _REQUEST_LINE(line)
+    if matched is None:
+        return Fault.VERSION if _OTHER_VERSION(line) else Fault.BAD_REQUEST
+    method, target, version = matched.groups()
+    if method not in METHODS:
+        return Fault.METHOD
+    read = _read_fields(httptools.HttpRequestParser, data)
+    if read is None:
+        return _why_refused(data)
+    if len(read.fields) > limits.fields:
+        return Fault.FIELDS_TOO_LARGE
+    minor = 1 if version == b"1" else 0
+    framing = _request_framing(read.special, minor)
+    if isinstance(framing, Fault):
+        return framing
+    host, connection, length, expects_continue = framing
+    located = _locate(method, target, host)
+    if located is None:
+        return Fault.BAD_REQUEST
+    target, path, host = located
+    return RequestHead(method, target, path, host, minor, read.fields, read.names, connection, length, expects_continue)
+
+
+def _why_refused(data: bytes) -> Fault:
+    """llhttp's errors are texts; one deserves a status of its own: a coding that is not understood (RFC 9112 §6.1)."""
+    codings = _CODINGS(data)
+    return Fault.CODING if len(codings) == 1 and codings[0].strip().lower() != b"chunked" else Fault.BAD_REQUEST
+
+
+class _RequestFraming(NamedTuple):
+    host: bytes
+    connection: frozenset[bytes]
+    length: int
+    expects_continue: bool
+
+
+def _request_framing(special: list[Field], minor: int) -> _RequestFraming | Fault:
+    """What the fields say about the message itself (RFC 9112 §3.2, §6.1 to §6.3; RFC 9110 §10.1.1)."""
+    host: bytes | None = None
+    connection = NO_OPTIONS
+    length: int | None = None
+    expects_continue = False
+    for name, value in special:
+        if name == b"host":
+            if host is not None or _HOST(value) is None:
+                return Fault.BAD_REQUEST
+            host = value
+        elif name == b"content-length":
+            if length is not None or _LENGTH(value) is None:
+                return Fault.BAD_REQUEST
+            length = int(value)
+        elif name == b"transfer-encoding":
+            if length is not None or minor == 0:
+                return Fault.BAD_REQUEST
+            if value.lower() != b"chunked":
+                return Fault.CODING
+            length = CHUNKED
+        elif name == b"connection":
+            connection |= options(value)
+        else:
+            if value.lower() != b"100-continue":
+                return Fault.EXPECTATION
+            expects_continue = minor == 1  # RFC 9110 §10.1.1: in HTTP/1.0 it is ignored
+    if host is None and minor:
+        return Fault.BAD_REQUEST
+    return _RequestFraming(host or b"", connection, length or 0, expects_continue and length != 0)
+
+
+def options(value: bytes) -> frozenset[bytes]:
+    """The options in a Connection field."""
+    return frozenset(option.strip() for option in value.lower().split(b","))
+
+
+def _locate(method: bytes, target: bytes, host: bytes) -> tuple[bytes, bytes, bytes] | None:
+    """Target in origin-form, path and host; None where target and Host contradict (RFC 9112 §3.2.2, §3.2.4)."""
+    if target[:1] == b"/":
+        return target, target.partition(b"?")[0], host
+    if target == b"*":
+        return (target, target, host) if method == b"OPTIONS" else None
+    absolute = _ABSOLUTE(target)
+    if absolute is None:
+        return None
+    scheme, authority, path, query = absolute.groups()
+    if _HOST(authority) is None or (host and _without_port(host, scheme) != _without_port(authority, scheme)):
+        return None
+    if path is None and query is None and method == b"OPTIONS":
+        return b"*", b"*", authority
+    path = path or b"/"
+    return path + (query or b""), path, authority
+
+
+def _without_port(authority: bytes, scheme: bytes) -> bytes:
+    """Comparable: lower case, without the default port of *scheme*."""
+    return authority.lower().removesuffix(b":443" if len(scheme) == len(b"https") else b":80").removesuffix(b":")
+
+
+def read_response(data: bytes, method: bytes, limits: Limits) -> ResponseHead | None:
+    """*data*: a head from its first byte to the end of its empty line, the answer to a *method*. None: unusable; the
+    connection cannot be used any more (RFC 9112 §6.3: its end would be guessed)."""
+    matched = _STATUS_LINE(data[: data.index(b"\r\n")])
+    if matched is None:
+        return None
+    version, status_code, reason = matched.groups()
+    read = _read_fields(httptools.HttpResponseParser, data)
+    if read is None or len(read.fields) > limits.fields:
+        return None
+    minor, status = (1 if version == b"1" else 0), int(status_code)
+    connection = NO_OPTIONS
+    length: int = UNTIL_CLOSE
+    for name, value in read.special:
+        if name == b"content-length":
+            if length != UNTIL_CLOSE or _LENGTH(value) is None:
+                return None
+            length = int(value)
+        elif name == b"transfer-encoding":
+            if length != UNTIL_CLOSE or value.lower() != b"chunked" or minor == 0:
+                return None
+            length = CHUNKED
+        elif name == b"connection":
+            connection |= options(value)
+    if method == b"HEAD" or status < 200 or status in (204, 304):
+        length = 0
+    keep_alive = length != UNTIL_CLOSE and (b"close" not in connection if minor else b"keep-alive" in connection)
+    return ResponseHead(status, reason or b"", minor, read.fields, read.names, connection, length, keep_alive)

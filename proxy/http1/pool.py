@@ -1,0 +1,160 @@
+"""The connections to the upstream: kept alive, counted, lent to one request at a time."""
+
+import asyncio
+import logging
+import ssl
+from collections import deque
+from typing import NamedTuple, Protocol
+
+from proxy.deadlines import NEVER, Deadlines
+from proxy.http1.client import UpstreamConnection
+from proxy.http1.message import Limits
+
+
+class Borrower(Protocol):
+    """Who wants a connection. Hears exactly one of these, unless it was forgotten before."""
+
+    def connected(self, connection: UpstreamConnection) -> None:
+        """Here is one. Who does not send on it gives it back with `Pool.give_back`."""
+
+    def not_connected(self, why: str) -> None:
+        """There is none to be had: refused, no such host, connecting took too long."""
+
+
+class Upstream(NamedTuple):
+    """Where the backend is, and how its connections are kept. Times in seconds."""
+
+    host: str
+    port: int
+    tls: ssl.SSLContext | None
+    connect_timeout: float
+    idle_timeout: float
+    max_connections: int
+    max_waiting: int
+
+
+class Pool:
+    """Who waits, waits in order; how long, is the borrower's own affair: it calls `forget`."""
+
+    def __init__(self, upstream: Upstream, limits: Limits, deadlines: Deadlines) -> None:
+        self._upstream = upstream
+        self._limits = limits
+        self._deadlines = deadlines
+        self._open: set[UpstreamConnection] = set()
+        self._idle: list[UpstreamConnection] = []
+        self._waiting: deque[Borrower] = deque()
+        self._dialling: set[asyncio.Task[None]] = set()
+        self._closed = False
+
+    def borrow(self, borrower: Borrower, *, fresh: bool = False) -> bool:
+        """Ask for a connection; False where too many wait already. *fresh*: none that lay idle."""
+        connection = None if fresh else self._take()
+        if connection is not None:
+            borrower.connected(connection)
+            return True
+        if len(self._waiting) >= self._upstream.max_waiting or self._closed:
+            return False
+        if fresh:
+            self._close_idle()
+        self._waiting.append(borrower)
+        self._dial()
+        return True
+
+    def forget(self, borrower: Borrower) -> None:
+        """The borrower waits no longer."""
+        if borrower in self._waiting:
+            self._waiting.remove(borrower)
+
+    def give_back(self, connection: UpstreamConnection) -> None:
+        """The connection is free: for the next who waits, or to be kept for a while."""
+        if self._closed:
+            connection.close()
+        elif self._waiting:
+            self._lend(self._waiting.popleft(), connection)
+        else:
+            connection.deadline = self._deadlines.now() + self._upstream.idle_timeout
+            self._idle.append(connection)
+
+    async def close(self) -> None:
+        """Close what is idle and stop dialling. Lent connections close when they are given back."""
+        self._closed = True
+        self._close_idle()
+        for task in self._dialling:
+            task.cancel()
+        await asyncio.gather(*self._dialling, return_exceptions=True)
+
+    def _take(self) -> UpstreamConnection | None:
+        """The youngest that is fit: the one that the upstream will close last."""
+        while self._idle:
+            connection = self._idle.pop()
+            if connection.fit():
+                connection.deadline = NEVER
+                return connection
+            connection.close()
+        return None
+
+    def _close_idle(self) -> None:
+        for connection in self._idle:
+            connection.close()
+        self._idle.clear()
+
+    def _lend(self, borrower: Borrower, connection: UpstreamConnection) -> None:
+        connection.deadline = NEVER
+        try:
+            borrower.connected(connection)
+        except Exception:  # one borrower's defect must not harm whose connection or task this was
+            logging.getLogger(__name__).exception("a request failed when it got its connection")
+            connection.abort()
+
+    def _dial(self) -> None:
+        """One dial for each who waits, as far as connections are allowed."""
+        while (
+            len(self._dialling) < len(self._waiting)
+            and len(self._dialling) + len(self._open) < self._upstream.max_connections
+            and not self._closed
+        ):
+            task = asyncio.get_running_loop().create_task(self._connect())
+            self._dialling.add(task)
+            task.add_done_callback(self._dialled)
+
+    def _dialled(self, task: asyncio.Task[None]) -> None:
+        self._dialling.discard(task)
+        self._dial()
+
+    async def _connect(self) -> None:
+        at = self._upstream
+        connection = UpstreamConnection(self._limits, self.give_back, self._lost)
+        try:
+            async with asyncio.timeout(at.connect_timeout):
+                loop = asyncio.get_running_loop()
+                await loop.create_connection(lambda: connection, at.host, at.port, ssl=at.tls)
+        except TimeoutError:
+            self._refuse(f"no connection within {at.connect_timeout:g} s")
+        except (OSError, UnicodeError) as error:  # ssl.SSLError is an OSError; UnicodeError: a host that IDNA refuses
+            self._refuse(str(error))
+        else:
+            self._connected(connection)
+
+    def _connected(self, connection: UpstreamConnection) -> None:
+        if connection.is_closing():
+            self._refuse("the upstream closes its connections at once")
+            return
+        self._open.add(connection)
+        self._deadlines.add(connection)
+        self.give_back(connection)
+
+    def _refuse(self, why: str) -> None:
+        """The dial was made for one who waits: the one who waits longest."""
+        if self._waiting:
+            borrower = self._waiting.popleft()
+            try:
+                borrower.not_connected(why)
+            except Exception:  # see _lend
+                logging.getLogger(__name__).exception("a request failed when it got no connection")
+
+    def _lost(self, connection: UpstreamConnection) -> None:
+        self._open.discard(connection)
+        self._deadlines.discard(connection)
+        if connection in self._idle:
+            self._idle.remove(connection)
+        self._dial()

@@ -1,0 +1,1 @@
+"""The operator's plane, on its own port: health and metrics."""

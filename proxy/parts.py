@@ -1,0 +1,54 @@
+"""What the stories of the requests are given: the parts they work with, and the terms they work on."""
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from proxy.core.answer import Answers
+from proxy.core.key import Hasher
+from proxy.deadlines import Deadlines
+from proxy.http1.forward import Forwarding
+from proxy.http1.pool import Pool
+from proxy.store.base import Store
+from proxy.telemetry.journal import Journal
+from proxy.tokens import Tokens
+
+
+class Terms(NamedTuple):
+    """What holds for every request. Times in seconds, sizes in bytes."""
+
+    lease: float
+    retention: float
+    upstream_timeout: float
+    connection_timeout: float
+    """For a place in the pool and for connecting, together."""
+    settle_wait: float
+    """How long an answer waits for the store to take it."""
+    max_body: int
+    body_timeout: float
+    max_record: int
+    release_statuses: Collection[int]
+    prove: bool
+    """Whether who asks for a record must show the credential that made it."""
+    credential_headers: tuple[bytes, ...]
+    """Lower case, in the order of their precedence."""
+    wait_max: float
+    view_limit: int
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """One set a process. *wall*: Unix time in seconds."""
+
+    terms: Terms
+    store: Store
+    pool: Pool
+    forwarding: Forwarding
+    answers: Answers
+    hasher: Hasher
+    deadlines: Deadlines
+    journal: Journal
+    tokens: Tokens
+    wall: Callable[[], float]
+    unsettled: set[object] = field(default_factory=set)
+    """Guarded exchanges whose key is not settled yet."""

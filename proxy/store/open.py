@@ -1,0 +1,23 @@
+"""From a URL to the store that it names."""
+
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from proxy.deadlines import Deadlines
+from proxy.store.base import Store
+from proxy.store.memory import MemoryStore
+from proxy.store.redis.store import RedisStore
+from proxy.store.sqlite import SqliteStore
+
+
+def make_store(url: str, *, deadline: float, prefix: str, allow_eviction: bool, deadlines: Deadlines) -> Store:
+    """The store at *url*, not opened yet; the settings have seen to it that there is one for its scheme. *deadline*:
+    seconds for one operation."""
+    parts = urlsplit(url)
+    match parts.scheme:
+        case "memory":
+            return MemoryStore()
+        case "sqlite":
+            return SqliteStore(Path(unquote(parts.path)), deadline=deadline, deadlines=deadlines)
+        case _:
+            return RedisStore(url, deadline=deadline, prefix=prefix, deadlines=deadlines, allow_eviction=allow_eviction)

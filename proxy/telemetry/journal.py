@@ -1,0 +1,71 @@
+"""What is told of each request, once: a metric, and a line in the log. Keys are shown by their hash only."""
+
+import structlog
+
+from proxy.core.record import Attempt
+from proxy.telemetry.access import AccessLog
+from proxy.telemetry.metrics import Metrics
+
+
+class Journal:
+    """*access*: where each request has its line, if anywhere; what went wrong has one in any case."""
+
+    def __init__(self, metrics: Metrics, access: AccessLog | None) -> None:
+        self.metrics = metrics
+        self._log = structlog.get_logger("proxy")
+        self._access = access
+
+    def request(self, method: bytes, path: bytes, status: int, outcome: str, seconds: float, key_hash: bytes) -> None:
+        """A request has its answer. *path*: without query, which may carry secrets; *key_hash*: empty without a key."""
+        self.metrics.outcomes[outcome].inc()
+        if self._access is not None:
+            self._access.write(
+                method=method.decode("ascii"),
+                path=path.decode("latin-1"),
+                status=status,
+                outcome=outcome,
+                ms=round(seconds * 1000, 2),
+                key=key_hash.hex(),
+            )
+
+    def upstream(self, seconds: float) -> None:
+        """The head of a response has come."""
+        self.metrics.upstream_seconds.observe(seconds)
+
+    def store(self, operation: str, seconds: float) -> None:
+        """The store has answered."""
+        self.metrics.store_seconds[operation].observe(seconds)
+
+    def store_failure(self, operation: str, why: str, key_hash: bytes) -> None:
+        """The store gave no usable answer."""
+        self.metrics.store_failures[operation].inc()
+        self._log.warning("store unavailable", operation=operation, why=why, key=key_hash.hex())
+
+    def unknown(self, attempt: Attempt, why: str) -> None:
+        """The request may have been executed, and nobody here knows."""
+        self._log.warning("outcome unknown", why=why, key=attempt.key_hash.hex(), url=_path(attempt.url))
+
+    def not_sent(self, why: str, key_hash: bytes) -> None:
+        """The upstream could not be reached."""
+        self._log.warning("upstream not reached", why=why, key=key_hash.hex())
+
+    def failed(self, path: bytes, why: str) -> None:
+        """A request without a key had no usable answer."""
+        self._log.warning("upstream failed", why=why, path=path.decode("latin-1"))
+
+    def late(self, attempt: Attempt) -> None:
+        """A response is given before the store has it."""
+        self._log.warning("response given before the store has it", key=attempt.key_hash.hex())
+
+    def incident(self, attempt: Attempt, owner: Attempt) -> None:
+        """A settlement met a record that it may not touch: somebody else owns the key."""
+        self._log.error(
+            "settlement met the record of another attempt",
+            key=attempt.key_hash.hex(),
+            token=attempt.token.hex()[:8],
+            owner=owner.token.hex()[:8],
+        )
+
+
+def _path(url: bytes) -> str:
+    return url.partition(b"?")[0].decode("latin-1")
