@@ -6,7 +6,6 @@ import signal
 import socket
 import ssl
 import time
-from typing import Protocol
 
 import structlog
 import uvloop
@@ -18,6 +17,7 @@ from proxy.core.key import Hasher, KeyRule
 from proxy.core.policy import Policy
 from proxy.deadlines import Deadlines
 from proxy.gateway import Gateway
+from proxy.http1.connection import ServerConnection
 from proxy.http1.forward import Forwarding
 from proxy.http1.message import Limits
 from proxy.http1.pool import Pool, Upstream
@@ -29,14 +29,12 @@ from proxy.store.open import make_store
 from proxy.telemetry.access import AccessLog
 from proxy.telemetry.journal import Journal
 from proxy.telemetry.logs import configure
-from proxy.telemetry.metrics import Metrics
+from proxy.telemetry.metrics import Exposition, Metrics
 from proxy.tokens import Tokens
 
 SETTLE_WAIT = 0.25
 """Seconds that an answer waits for the store to take it; then it is given first."""
 BACKLOG = 4096
-GAUGES_EVERY = 1.0
-"""Seconds between two readings of what is in flight."""
 
 
 def limits(settings: Settings) -> Limits:
@@ -61,7 +59,8 @@ def terms(settings: Settings) -> Terms:
     """What holds for every request."""
     return Terms(
         lease=settings.lease,
-        retention=settings.idempotency.retention,
+        lease_ms=int(settings.lease * 1000),
+        retention_ms=int(settings.idempotency.retention * 1000),
         upstream_timeout=settings.upstream.timeout,
         connection_timeout=settings.upstream.pool_timeout + settings.upstream.connect_timeout,
         settle_wait=SETTLE_WAIT,
@@ -121,11 +120,11 @@ def _forwarding(settings: Settings, tokens: Tokens) -> Forwarding:
 class App:
     """One worker: everything between the client's connections and the store. Lives on one loop."""
 
-    def __init__(self, settings: Settings, registry: CollectorRegistry) -> None:
+    def __init__(self, settings: Settings) -> None:
         own = settings.idempotency
         self._settings = settings
         self._deadlines = Deadlines()
-        self._metrics = Metrics(registry)
+        self.metrics = Metrics()
         self._access = AccessLog() if settings.log.requests else None
         self.store = store_of(settings, self._deadlines)
         self._pool = _pool(settings, self._deadlines)
@@ -139,7 +138,7 @@ class App:
             answers=Answers(own.dialect, texts, settings.responses.paths[0]),
             hasher=Hasher(settings.store.hash_secret.get_secret_value().encode("utf-8")),
             deadlines=self._deadlines,
-            journal=Journal(self._metrics, self._access),
+            journal=Journal(self.metrics, self._access),
             tokens=tokens,
             wall=time.time,
         )
@@ -147,13 +146,13 @@ class App:
         self._gateway = Gateway(self._parts, policy, own.header.lower().encode("ascii"))
         self._server = Server(self._gateway, limits(settings), self._deadlines)
         self._listener: asyncio.Server | None = None
-        self._gauges: asyncio.Task[None] | None = None
+        self.metrics.gauges = self._gauges
 
     async def start(self, sock: socket.socket) -> None:
         """Open the store, then listen on *sock*; raise StoreUnavailable or StoreRefused."""
         await self.store.open()
-        self._listener = await asyncio.get_running_loop().create_server(self._server, sock=sock, backlog=BACKLOG)
-        self._gauges = asyncio.create_task(self._read_gauges())
+        loop = asyncio.get_running_loop()
+        self._listener = await loop.create_server(lambda: ServerConnection(self._server), sock=sock, backlog=BACKLOG)
 
     async def ready(self) -> str | None:
         """Why no traffic should come."""
@@ -182,9 +181,6 @@ class App:
                 unsettled=len(self._parts.unsettled),
             )
         self._server.abort()
-        if self._gauges is not None:
-            self._gauges.cancel()
-            await asyncio.gather(self._gauges, return_exceptions=True)
         await self._pool.close()
         await self.store.close()
         if self._access is not None:
@@ -193,17 +189,8 @@ class App:
     def _busy(self) -> bool:
         return bool(self._server.connections or self._parts.unsettled)
 
-    async def _read_gauges(self) -> None:
-        while True:
-            self._metrics.unsettled.set(len(self._parts.unsettled))
-            self._metrics.connections.set(len(self._server.connections))
-            await asyncio.sleep(GAUGES_EVERY)
-
-
-class Stop(Protocol):
-    """What a running proxy waits for."""
-
-    async def __call__(self) -> None: ...
+    def _gauges(self) -> dict[str, float]:
+        return {"unsettled": len(self._parts.unsettled), "connections": len(self._server.connections)}
 
 
 def listen(settings: Settings) -> socket.socket:
@@ -232,22 +219,14 @@ class Signals:
         (self.hurry if self.stop.is_set() else self.stop).set()
 
 
-async def run_worker(settings: Settings, sock: socket.socket, registry: CollectorRegistry) -> None:
-    """One of several workers: the ops plane is its parent's."""
-    signals = Signals()
-    app = App(settings, registry)
-    await app.start(sock)
-    await signals.stop.wait()
-    await app.stop(signals.hurry)
-
-
 async def run_alone(settings: Settings) -> None:
     """The whole proxy in one process; raise StoreUnavailable, StoreRefused or OSError where it cannot start."""
     log = structlog.get_logger("proxy")
     signals = Signals()
-    registry = CollectorRegistry()
     sock = listen(settings)
-    app = App(settings, registry)
+    app = App(settings)
+    registry = CollectorRegistry()
+    registry.register(Exposition(lambda: [app.metrics.snapshot()]))
     ops = OpsServer(*settings.ops_listen, registry, app.ready)
     try:
         ops_address = await ops.start()

@@ -1,10 +1,13 @@
-"""What the upstream has answered to a guarded request, as far as it is there."""
+"""What the upstream has answered to a guarded request, as far as it is there, where it came in pieces."""
 
 from enum import Enum, auto
 
 from proxy.core.record import Response
 from proxy.http1.forward import end_to_end
 from proxy.http1.message import ResponseHead
+
+EXPIRES = b"idempotency-expires"
+"""An upstream's own field of this name gives way to ours."""
 
 
 class Ending(Enum):
@@ -15,15 +18,19 @@ class Ending(Enum):
     BROKEN = auto()
 
 
-class Collected:
-    """Begins with a complete, usable head. An upstream's own Idempotency-Expires gives way to ours."""
+def recorded_whole(head: ResponseHead, body: bytes, date: int) -> Response:
+    """The record of a response that came in one piece. *date*: Unix second."""
+    fields = end_to_end(head, EXPIRES)
+    return Response(head.status, head.reason, fields, body, len(body), truncated=False, date=date)
 
-    __slots__ = ("declared", "ending", "fields", "length", "pieces", "reason", "status")
+
+class Collected:
+    """Begins with a complete, usable head."""
+
+    __slots__ = ("declared", "ending", "head", "length", "pieces")
 
     def __init__(self, head: ResponseHead) -> None:
-        self.status = head.status
-        self.reason = head.reason
-        self.fields = [field for field in end_to_end(head) if field[0].lower() != b"idempotency-expires"]
+        self.head = head
         self.declared = head.length if head.length >= 0 else None
         """Bytes of the body by the head's word, where it says so."""
         self.pieces: list[bytes] = []
@@ -37,15 +44,16 @@ class Collected:
         self.length += len(data)
 
     def response(self, date: int) -> Response:
-        """What is recorded now: the whole of it, or where it has not ended well, that it is truncated. *date*: Unix
+        """What is recorded now: the whole of it; or, where it has not ended well, that it is truncated. *date*: Unix
         second."""
-        whole = self.ending is Ending.WHOLE
+        if self.ending is Ending.WHOLE:
+            return recorded_whole(self.head, b"".join(self.pieces), date)
         return Response(
-            status=self.status,
-            reason=self.reason,
-            fields=tuple(self.fields),
-            body=b"".join(self.pieces) if whole else b"",
+            status=self.head.status,
+            reason=self.head.reason,
+            fields=end_to_end(self.head, EXPIRES),
+            body=b"",
             length=self.declared if self.ending is Ending.NOT_YET and self.declared else self.length,
-            truncated=not whole,
+            truncated=True,
             date=date,
         )

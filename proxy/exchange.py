@@ -1,7 +1,7 @@
 """The story of one guarded request, event by event.
 
-    received ─▶ ended ─▶ claimed ─▶ connected ─▶ responded, content ─▶ completed ─▶ settled
-                claim    granted     send         collect              judge        give
+    whole ─▶ claimed ─▶ connected ─▶ answered ─▶ recorded
+    claim    granted     send         judge       give
 
 Each method is one thing that can happen; it does its little and returns. There is no task, no future and no await: so
 there is no point at which a cancellation could lose a response or leak a claim. From the claim on, the exchange goes
@@ -11,7 +11,7 @@ its way to the end without its client.
 from enum import Enum, auto
 from typing import assert_never
 
-from proxy.collected import Collected, Ending
+from proxy.collected import Collected, Ending, recorded_whole
 from proxy.core.answer import expires, recorded
 from proxy.core.lifecycle import Event, State, advance
 from proxy.core.record import Attempt, Record, Response
@@ -21,19 +21,20 @@ from proxy.credential import credential
 from proxy.deadlines import NEVER
 from proxy.faults import REFUSALS
 from proxy.http1.client import UpstreamConnection
+from proxy.http1.connection import ServerConnection
 from proxy.http1.forward import Peer, end_to_end
 from proxy.http1.message import Fault, RequestHead, ResponseHead
-from proxy.http1.server import ServerConnection
 from proxy.parts import Parts
 from proxy.reply import Reply
-from proxy.settling import Operation, Settling
-from proxy.store.base import ClaimResult, Found, Granted, Unavailable
+from proxy.settling import Operation, Settling, submit
+from proxy.store.base import ClaimResult, Done, Foreign, Found, Granted, SettleResult, Unavailable
 
 CONFLICTS = {
     State.COMPLETED: Refusal.CONFLICT_COMPLETED,
     State.IN_PROGRESS: Refusal.CONFLICT_IN_PROGRESS,
     State.UNKNOWN: Refusal.CONFLICT_UNKNOWN,
 }
+AFTER = {event: advance(State.IN_PROGRESS, event) for event in (Event.COMPLETE, Event.LOSE, Event.RELEASE)}
 
 
 class _Phase(Enum):
@@ -43,20 +44,20 @@ class _Phase(Enum):
     SENT = auto()
     SETTLING = auto()
     STREAMING = auto()  # recorded as truncated; the rest of the response runs through
+    OVER = auto()
 
 
 class Exchange:
     """Is the receiver of the request, the borrower of a connection, and the listener to the response."""
 
     __slots__ = (
-        "_answer", "_attempt", "_client", "_client_gone", "_head", "_key", "_outcome", "_parts", "_peer", "_phase",
-        "_reply", "_request", "_request_length", "_since", "_upstream", "deadline",
+        "_attempt", "_client", "_client_gone", "_collected", "_key", "_operation", "_outcome", "_parts", "_peer",
+        "_phase", "_record", "_reply", "_request", "_request_length", "_since", "_upstream", "deadline",
     )  # fmt: skip
 
     def __init__(self, parts: Parts, head: RequestHead, key: bytes, client: ServerConnection, peer: Peer) -> None:
         self.deadline = NEVER
         self._parts = parts
-        self._head = head
         self._key = key
         self._client = client
         self._peer = peer
@@ -65,20 +66,28 @@ class Exchange:
         self._phase = _Phase.RECEIVING
         self._request: list[bytes] = []
         self._request_length = 0
-        self._since = 0.0
-        """Loop time of the claim; from SENT on, of the first byte."""
+        self._since = self._reply.began
+        """When the last thing was asked for, of the store or the upstream."""
         self._attempt: Attempt
         self._upstream: UpstreamConnection | None = None
-        self._answer: Collected | None = None
+        self._collected: Collected | None = None
         self._outcome: Outcome
+        self._operation: Operation
+        self._record: Record
 
     # -- the request comes in -----------------------------------------------------------------------------------
 
+    def whole(self, body: bytes) -> None:
+        """All at once."""
+        self.received(body)
+        if self._request:
+            self.ended()
+
     def started(self) -> None:
         """Is it too large already by what it says of itself? Then nothing is claimed."""
-        if self._head.length > self._parts.terms.max_body:
+        if self._reply.head.length > self._parts.terms.max_body:
             self._reply.refuse(Refusal.TOO_LARGE)
-        elif self._head.length:
+        else:
             self._client.body_within(self._parts.terms.body_timeout)
             self._client.wants_body()
 
@@ -86,6 +95,7 @@ class Exchange:
         """A piece of the body."""
         self._request_length += len(data)
         if self._request_length > self._parts.terms.max_body:
+            self._request.clear()
             self._reply.refuse(Refusal.TOO_LARGE)
         else:
             self._request.append(data)
@@ -97,18 +107,18 @@ class Exchange:
 
     def ended(self) -> None:
         """The request is whole: may it go?"""
-        parts, terms = self._parts, self._parts.terms
-        self._phase = _Phase.CLAIMING
+        parts, terms, reply = self._parts, self._parts.terms, self._reply
         self._attempt = Attempt(
-            key_hash=parts.hasher.key(self._key),
-            token=parts.tokens.take(),
-            first_used=int(parts.wall() * 1000),
-            lease=int(terms.lease * 1000),
-            retention=int(terms.retention * 1000),
-            credential=credential(parts.hasher, terms.credential_headers, self._head),
-            url=parts.forwarding.url(self._head, self._peer),
+            parts.hasher.key(self._key),
+            parts.tokens.take(),
+            int(parts.wall() * 1000),
+            terms.lease_ms,
+            terms.retention_ms,
+            credential(parts.hasher, terms.credential_headers, reply.head),
+            parts.forwarding.url(reply.head, self._peer),
         )
-        self._reply.key_hash = self._attempt.key_hash
+        reply.key_hash = self._attempt.key_hash
+        self._phase = _Phase.CLAIMING
         self._since = parts.deadlines.now()
         parts.unsettled.add(self)
         parts.store.claim(Record(self._attempt, State.IN_PROGRESS, None), self._claimed)
@@ -123,28 +133,26 @@ class Exchange:
 
     def _claimed(self, result: ClaimResult) -> None:
         parts = self._parts
-        parts.journal.store("claim", parts.deadlines.now() - self._since)
+        now = parts.deadlines.now()
+        parts.journal.claimed(now - self._since)
         match result:
             case Granted():
-                self._connect()
+                self._phase = _Phase.CONNECTING
+                self.deadline = now + parts.terms.connection_timeout
+                parts.deadlines.add(self)
+                self._borrow()
             case Found(record, state):
                 parts.unsettled.discard(self)
                 answer = parts.answers.about(CONFLICTS[state], record.attempt, state, self._key, int(parts.wall()))
                 self._reply.give(answer, "conflict")
             case Unavailable(why):
-                parts.journal.store_failure("claim", why, self._attempt.key_hash)
                 parts.unsettled.discard(self)
+                parts.journal.store_failure("claim", why, self._attempt.key_hash)
                 self._reply.refuse(Refusal.STORE_UNAVAILABLE)
             case _:
                 assert_never(result)
 
     # -- sending ------------------------------------------------------------------------------------------------
-
-    def _connect(self) -> None:
-        self._phase = _Phase.CONNECTING
-        self.deadline = self._parts.deadlines.now() + self._parts.terms.connection_timeout
-        self._parts.deadlines.add(self)
-        self._borrow()
 
     def _borrow(self) -> None:
         if not self._parts.pool.borrow(self):
@@ -152,20 +160,21 @@ class Exchange:
 
     def connected(self, connection: UpstreamConnection) -> None:
         """Here is a connection. Behind `send` begins the land where nobody may send again."""
-        now = self._parts.deadlines.now()
-        if now >= self._since + self._parts.terms.lease:
-            self._parts.pool.give_back(connection)
+        parts, terms, head = self._parts, self._parts.terms, self._reply.head
+        now = parts.deadlines.now()
+        if now >= self._since + terms.lease:
+            parts.pool.give_back(connection)
             self._conclude(NotSent(Refusal.OVERLOADED, "the lease was over before the request could be sent"))
             return
-        head = self._parts.forwarding.request(self._head, self._peer, self._request_length)
         self._phase, self._upstream = _Phase.SENT, connection
-        if not connection.send(b"".join((head, *self._request)), self._head.method, self):
+        request = parts.forwarding.request(head, self._peer, self._request_length)
+        if connection.send(b"".join((request, *self._request)), head.method, self):
+            self._since = now
+            self.deadline = now + terms.upstream_timeout
+            self._request.clear()
+        else:
             self._phase, self._upstream = _Phase.CONNECTING, None
             self._borrow()
-            return
-        self._since = now
-        self.deadline = now + self._parts.terms.upstream_timeout
-        self._request.clear()
 
     def not_connected(self, why: str) -> None:
         """There is no connection to be had."""
@@ -173,27 +182,40 @@ class Exchange:
 
     # -- the response -------------------------------------------------------------------------------------------
 
+    def answered(self, head: ResponseHead, body: bytes) -> None:
+        """The backend has answered: from here on, its answer is not lost."""
+        self._parts.journal.responded(self._parts.deadlines.now() - self._since)
+        self._upstream = None
+        if len(body) > self._parts.terms.max_record:
+            self._collected = collected = Collected(head)
+            collected.add(body)
+            self._conclude(Responded(collected.response(int(self._parts.wall()))))
+            collected.ending = Ending.WHOLE
+        else:
+            self._conclude(Responded(recorded_whole(head, body, int(self._parts.wall()))))
+
     def informed(self, head: ResponseHead) -> None:
         """Early hints."""
         self._client.inform(end_to_end(head))
 
     def responded(self, head: ResponseHead) -> None:
-        """The backend has answered: from here on, its answer is not lost."""
-        self._parts.journal.upstream(self._parts.deadlines.now() - self._since)
-        self._answer = Collected(head)
+        """The same, in pieces."""
+        self._parts.journal.responded(self._parts.deadlines.now() - self._since)
+        self._collected = Collected(head)
 
     def content(self, data: bytes) -> None:
-        """A piece of its body."""
-        answer, upstream = self._answer, self._upstream
-        assert answer is not None and upstream is not None  # noqa: S101, PT018 - the wire's order
+        """A piece of the answer's body."""
+        collected, upstream = self._collected, self._upstream
+        if collected is None or upstream is None:
+            return
         if self._phase is _Phase.STREAMING:
             self._client.send(data)
             self._extend()
             return
-        answer.add(data)
-        if self._phase is _Phase.SENT and answer.length > self._parts.terms.max_record:
+        collected.add(data)
+        if self._phase is _Phase.SENT and collected.length > self._parts.terms.max_record:
             upstream.pause_reading()
-            self._conclude(Responded(answer.response(int(self._parts.wall()))))
+            self._conclude(Responded(collected.response(int(self._parts.wall()))))
 
     def caught_up(self) -> None:
         """What there is, goes."""
@@ -202,19 +224,19 @@ class Exchange:
 
     def completed(self) -> None:
         """The response is whole."""
-        self._end_of_answer(Ending.WHOLE, "")
+        self._answer_ended(Ending.WHOLE, "")
 
     def failed(self, why: str) -> None:
         """No usable head came, or the body broke off."""
-        self._end_of_answer(Ending.BROKEN, why)
+        self._answer_ended(Ending.BROKEN, why)
 
-    def _end_of_answer(self, ending: Ending, why: str) -> None:
+    def _answer_ended(self, ending: Ending, why: str) -> None:
         self._upstream = None
-        answer = self._answer
-        if answer is not None:
-            answer.ending = ending
+        collected = self._collected
+        if collected is not None:
+            collected.ending = ending
         if self._phase is _Phase.SENT:
-            self._conclude(Lost(why) if answer is None else Responded(answer.response(int(self._parts.wall()))))
+            self._conclude(Lost(why) if collected is None else Responded(collected.response(int(self._parts.wall()))))
         elif self._phase is _Phase.STREAMING:
             self._stream()
 
@@ -231,22 +253,23 @@ class Exchange:
         if self._phase is _Phase.CONNECTING:
             self._parts.pool.forget(self)
             self._conclude(NotSent(Refusal.OVERLOADED, f"no connection within {terms.connection_timeout:g} s"))
+        elif self._phase is _Phase.SETTLING:
+            self._parts.journal.late(self._attempt)
+            self._give()
         elif self._upstream is not None:
             self._upstream.abort()
-            self._end_of_answer(Ending.BROKEN, f"no whole answer within {terms.upstream_timeout:g} s")
+            self._answer_ended(Ending.BROKEN, f"no whole answer within {terms.upstream_timeout:g} s")
 
     # -- the end ------------------------------------------------------------------------------------------------
 
     def _conclude(self, outcome: Outcome) -> None:
-        """What does that mean? Write it down, then say it."""
+        """What does that mean? Write it down; then, or when that takes too long, say it."""
         parts, attempt = self._parts, self._attempt
-        self._phase, self._outcome, self.deadline = _Phase.SETTLING, outcome, NEVER
-        parts.deadlines.discard(self)
         event = judge(outcome, parts.terms.release_statuses)
-        response = None
+        response: Response | None = None
         match outcome:
-            case Responded(response):
-                pass
+            case Responded():
+                response = outcome.response
             case NotSent(_, why):
                 parts.journal.not_sent(why, attempt.key_hash)
             case Lost(why):
@@ -255,16 +278,41 @@ class Exchange:
                 response = recorded(parts.answers.unknown(attempt, self._key, now), now)
             case _:
                 assert_never(outcome)
-        operation = Operation.RELEASE if event is Event.RELEASE else Operation.SETTLE
-        record = Record(attempt, advance(State.IN_PROGRESS, event), response)
-        Settling(parts, operation, record, self._settled)
-        parts.unsettled.discard(self)
+        self._phase, self._outcome = _Phase.SETTLING, outcome
+        self._operation = Operation.RELEASE if event is Event.RELEASE else Operation.SETTLE
+        self._record = Record(attempt, AFTER[event], response)
+        self._since = parts.deadlines.now()
+        self.deadline = self._since + parts.terms.settle_wait
+        submit(parts, self._operation, self._record, self._recorded)
 
-    def _settled(self) -> None:
-        """The store has it: the client may have it."""
+    def _recorded(self, result: SettleResult) -> None:
+        """The store has answered, perhaps when the client has its answer already."""
+        parts, attempt = self._parts, self._attempt
+        journal = parts.journal
+        parts.unsettled.discard(self)
+        match result:
+            case Done():
+                seconds = parts.deadlines.now() - self._since
+                (journal.settled if self._operation is Operation.SETTLE else journal.released)(seconds)
+                self._give()
+            case Foreign(record):
+                journal.incident(attempt, record.attempt)
+                self._give()
+            case Unavailable(why):
+                journal.store_failure(self._operation.value, why, attempt.key_hash)
+                Settling(parts, self._operation, self._record, self._give)
+            case _:
+                assert_never(result)
+
+    def _give(self) -> None:
+        """Give the client its answer, once."""
+        if self._phase is not _Phase.SETTLING:
+            return
+        self._phase, self.deadline = _Phase.OVER, NEVER
+        self._parts.deadlines.discard(self)
         match self._outcome:
             case Responded(response):
-                self._give(response)
+                self._pass_on(response)
             case NotSent(refusal):
                 self._reply.refuse(refusal, "released")
             case Lost():
@@ -273,40 +321,39 @@ class Exchange:
             case _:
                 assert_never(self._outcome)
 
-    def _give(self, response: Response) -> None:
+    def _pass_on(self, response: Response) -> None:
         """The backend's answer, as it came."""
-        answer = self._answer
-        assert answer is not None  # noqa: S101 - Responded is made from it
-        released = response.status in self._parts.terms.release_statuses
-        fields = answer.fields if released else [*answer.fields, expires(self._attempt)]
+        released = self._operation is Operation.RELEASE
+        fields = response.fields if released else response.fields + expires(self._attempt)
         self._reply.tell(response.status, "released" if released else "completed")
-        if not response.truncated:
+        collected = self._collected
+        if collected is None or not response.truncated:
             self._client.answer(response.status, response.reason, fields, response.body)
             return
-        self._client.begin(response.status, response.reason, fields, answer.declared)
-        for piece in answer.pieces:
+        self._client.begin(response.status, response.reason, fields, collected.declared)
+        for piece in collected.pieces:
             self._client.send(piece)
-        answer.pieces.clear()
+        collected.pieces.clear()
         self._phase = _Phase.STREAMING
         self._stream()
 
     def _stream(self) -> None:
         """The rest of a response that was too large to be recorded, or has broken off."""
-        answer, upstream = self._answer, self._upstream
-        assert answer is not None  # noqa: S101 - see _give
-        if upstream is not None and self._client_gone:
-            upstream.abort()
-        elif upstream is not None:
+        collected, upstream = self._collected, self._upstream
+        if upstream is not None and not self._client_gone:
             self._parts.deadlines.add(self)
             self._extend()
             self._client.flush()
             upstream.resume_reading()
             return
-        elif answer.ending is Ending.WHOLE:
+        self._phase = _Phase.OVER
+        self._parts.deadlines.discard(self)
+        if upstream is not None:
+            upstream.abort()
+        elif collected is not None and collected.ending is Ending.WHOLE:
             self._client.end()
         else:
             self._client.abort()
-        self._parts.deadlines.discard(self)
 
     def _extend(self) -> None:
         self.deadline = self._parts.deadlines.now() + self._parts.terms.upstream_timeout

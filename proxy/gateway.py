@@ -6,9 +6,10 @@ from proxy.core.policy import Guard, Pass, Policy, Refuse, Retrieve
 from proxy.core.refusal import Refusal
 from proxy.exchange import Exchange
 from proxy.faults import REFUSALS
+from proxy.http1.connection import ServerConnection
 from proxy.http1.forward import Peer
 from proxy.http1.message import Fault, RequestHead
-from proxy.http1.server import Receiver, ServerConnection
+from proxy.http1.server import Receiver
 from proxy.parts import Parts
 from proxy.passthrough import Passage
 from proxy.reply import Reply
@@ -44,9 +45,9 @@ class Gateway:
 
     def refuse(self, fault: Fault, connection: ServerConnection) -> None:
         """See `http1.server.Application`."""
-        self._parts.journal.metrics.outcomes["refused"].inc()
+        self._parts.journal.malformed(fault.name)
         answer = self._parts.answers.refuse(REFUSALS[fault], self._parts.tokens.take(), int(self._parts.wall()))
-        connection.answer(answer.status, b"", list(answer.fields), answer.body)
+        connection.answer(answer.status, b"", answer.fields, answer.body)
 
     def _peer(self, connection: ServerConnection) -> Peer:
         """Found once a connection."""

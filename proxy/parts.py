@@ -18,7 +18,8 @@ class Terms(NamedTuple):
     """What holds for every request. Times in seconds, sizes in bytes."""
 
     lease: float
-    retention: float
+    lease_ms: int
+    retention_ms: int
     upstream_timeout: float
     connection_timeout: float
     """For a place in the pool and for connecting, together."""

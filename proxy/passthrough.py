@@ -9,9 +9,9 @@ from proxy.deadlines import NEVER
 from proxy.faults import REFUSALS
 from proxy.http1.body import LAST_CHUNK, chunk
 from proxy.http1.client import UpstreamConnection
+from proxy.http1.connection import ServerConnection
 from proxy.http1.forward import Peer, end_to_end
 from proxy.http1.message import CHUNKED, Fault, RequestHead, ResponseHead
-from proxy.http1.server import ServerConnection
 from proxy.parts import Parts
 from proxy.reply import Reply
 
@@ -45,10 +45,16 @@ class Passage:
 
     # -- the request --------------------------------------------------------------------------------------------
 
+    def whole(self, body: bytes) -> None:
+        """All at once."""
+        if body:
+            self._early.append(body)
+        self._ended = True
+        self._borrow()
+
     def started(self) -> None:
         """A connection is wanted before the body is."""
-        if self._head.length:
-            self._borrow()
+        self._borrow()
 
     def _borrow(self, *, fresh: bool = False) -> None:
         self.deadline = self._parts.deadlines.now() + self._parts.terms.connection_timeout
@@ -94,9 +100,7 @@ class Passage:
     def ended(self) -> None:
         """The request is whole."""
         self._ended = True
-        if not self._head.length:
-            self._borrow()
-        elif self._upstream is not None:
+        if self._upstream is not None:
             if self._head.length == CHUNKED:
                 self._upstream.upload(LAST_CHUNK)
             self._upstream.uploaded()
@@ -130,9 +134,17 @@ class Passage:
         """Early hints."""
         self._client.inform(end_to_end(head))
 
+    def answered(self, head: ResponseHead, body: bytes) -> None:
+        """The backend has answered, all at once."""
+        self._parts.journal.responded(self._parts.deadlines.now() - self._sent_at)
+        self._upstream = None
+        self._parts.deadlines.discard(self)
+        self._reply.tell(head.status, "passed")
+        self._client.answer(head.status, head.reason, end_to_end(head), body)
+
     def responded(self, head: ResponseHead) -> None:
-        """The backend has answered."""
-        self._parts.journal.upstream(self._parts.deadlines.now() - self._sent_at)
+        """The backend answers in pieces."""
+        self._parts.journal.responded(self._parts.deadlines.now() - self._sent_at)
         self._answered = True
         self._reply.tell(head.status, "passed")
         self._client.begin(head.status, head.reason, end_to_end(head), head.length if head.length >= 0 else None)

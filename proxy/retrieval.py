@@ -11,8 +11,8 @@ from proxy.core.refusal import Refusal
 from proxy.credential import credential
 from proxy.deadlines import NEVER
 from proxy.faults import REFUSALS
+from proxy.http1.connection import ServerConnection
 from proxy.http1.message import Fault, RequestHead
-from proxy.http1.server import ServerConnection
 from proxy.parts import Parts
 from proxy.reply import Reply
 from proxy.store.base import Absent, Found, ReadResult, Unavailable
@@ -37,11 +37,15 @@ class Retrieval:
         self._asked = 0.0
         self._gone = False
 
+    def whole(self, _body: bytes) -> None:
+        """See `http1.server.Receiver`, as for all that follow. A GET's body means nothing (RFC 9110 §9.3.1)."""
+        self.ended()
+
     def started(self) -> None:
-        """See `http1.server.Receiver`, as for all that follow."""
+        """The body is awaited, so that the connection can be kept."""
 
     def received(self, data: bytes) -> None:
-        """A GET's body means nothing (RFC 9110 §9.3.1)."""
+        """Nothing."""
 
     def ended(self) -> None:
         """Look."""
@@ -55,7 +59,7 @@ class Retrieval:
     def _found(self, result: ReadResult) -> None:
         parts = self._parts
         now = parts.deadlines.now()
-        parts.journal.store("read", now - self._asked)
+        parts.journal.read(now - self._asked)
         match result:
             case Unavailable(why):
                 parts.journal.store_failure("read", why, self._reply.key_hash)

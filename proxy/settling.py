@@ -1,8 +1,4 @@
-"""The way of a settlement into the store: repeated until it is there.
-
-The response is recorded first, then given. But a client does not wait for a slow store for ever: after `settle_wait`
-it is told, and the settlement goes on behind its back.
-"""
+"""A settlement that the store did not take at once: repeated until it is there, behind the client's back."""
 
 from collections.abc import Callable
 from enum import Enum
@@ -24,65 +20,54 @@ class Operation(Enum):
     RELEASE = "release"
 
 
+def submit(parts: Parts, operation: Operation, record: Record, done: Callable[[SettleResult], None]) -> None:
+    """Ask the store, once."""
+    (parts.store.settle if operation is Operation.SETTLE else parts.store.release)(record, done)
+
+
 class Settling:
-    """One settlement. *told* is called once: when the store has it, or when that takes longer than `settle_wait`."""
+    """Begins with a first try that failed. *there* is called when the store has the record, or never will."""
 
-    __slots__ = ("_began", "_operation", "_parts", "_pause", "_record", "_retry_at", "_tell_by", "_told", "deadline")
+    __slots__ = ("_operation", "_parts", "_pause", "_record", "_there", "deadline")
 
-    def __init__(self, parts: Parts, operation: Operation, record: Record, told: Callable[[], None]) -> None:
+    def __init__(self, parts: Parts, operation: Operation, record: Record, there: Callable[[], None]) -> None:
         self._parts = parts
         self._operation = operation
         self._record = record
-        self._told: Callable[[], None] | None = told
+        self._there = there
         self._pause = RETRY_FIRST
-        self._retry_at = NEVER
-        self._began = parts.deadlines.now()
-        self._tell_by = self.deadline = self._began + parts.terms.settle_wait
+        self.deadline = NEVER
         parts.unsettled.add(self)
         parts.deadlines.add(self)
-        self._submit()
+        self._again_later()
 
-    def _submit(self) -> None:
-        store = self._parts.store
-        submit = store.settle if self._operation is Operation.SETTLE else store.release
-        submit(self._record, self._answered)
-
-    def _answered(self, result: SettleResult) -> None:
-        parts, attempt = self._parts, self._record.attempt
-        match result:
-            case Done():
-                parts.journal.store(self._operation.value, parts.deadlines.now() - self._began)
-                self._over()
-            case Foreign(record):
-                parts.journal.incident(attempt, record.attempt)
-                self._over()
-            case Unavailable(why):
-                parts.journal.store_failure(self._operation.value, why, attempt.key_hash)
-                self._retry_at = parts.deadlines.now() + self._pause
-                self._pause = min(self._pause * 2, RETRY_MOST)
-                self.deadline = min(self._tell_by, self._retry_at)
-            case _:
-                assert_never(result)
+    def _again_later(self) -> None:
+        self.deadline = self._parts.deadlines.now() + self._pause
+        self._pause = min(self._pause * 2, RETRY_MOST)
 
     def overdue(self) -> None:
-        """Time to tell who waits, or to try again."""
-        now = self._parts.deadlines.now()
-        if self._tell_by <= now:
-            self._parts.journal.late(self._record.attempt)
-            self._tell()
+        """Time for the next try, unless whatever would be recorded would be gone by now."""
+        self.deadline = NEVER
         if self._record.attempt.expires <= self._parts.wall():
-            self._over()  # whatever was recorded would be gone by now
-        elif self._retry_at <= now:
-            self._retry_at = NEVER
-            self._submit()
-        self.deadline = min(self._tell_by, self._retry_at)
+            self._over()
+        else:
+            submit(self._parts, self._operation, self._record, self._answered)
+
+    def _answered(self, result: SettleResult) -> None:
+        journal, attempt = self._parts.journal, self._record.attempt
+        match result:
+            case Done():
+                self._over()
+            case Foreign(record):
+                journal.incident(attempt, record.attempt)
+                self._over()
+            case Unavailable(why):
+                journal.store_failure(self._operation.value, why, attempt.key_hash)
+                self._again_later()
+            case _:
+                assert_never(result)
 
     def _over(self) -> None:
         self._parts.deadlines.discard(self)
         self._parts.unsettled.discard(self)
-        self._tell()
-
-    def _tell(self) -> None:
-        told, self._told, self._tell_by = self._told, None, NEVER
-        if told is not None:
-            told()
+        self._there()

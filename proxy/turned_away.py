@@ -16,8 +16,12 @@ class TurnedAway:
         self._refusal = refusal
         self._at_once = head.expects_continue or head.length == CHUNKED or head.length > SWALLOWED
 
-    def started(self) -> None:
+    def whole(self, _body: bytes) -> None:
         """See `http1.server.Receiver`, as for all that follow."""
+        self._reply.refuse(self._refusal)
+
+    def started(self) -> None:
+        """Only what cannot wait."""
         if self._at_once:
             self._reply.refuse(self._refusal)
 

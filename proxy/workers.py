@@ -3,86 +3,92 @@
 import asyncio
 import multiprocessing
 import os
-import shutil
 import socket
 import tempfile
 from multiprocessing.process import BaseProcess
+from pathlib import Path
 
 import structlog
 import uvloop
 from prometheus_client import CollectorRegistry
-from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead  # type: ignore[attr-defined,unused-ignore]
 
 from config.settings import Settings
-from proxy.app import Signals, address, listen, run_worker, store_of
+from proxy.app import App, Signals, address, listen, store_of
 from proxy.deadlines import Deadlines
 from proxy.ops.server import OpsServer
 from proxy.store.base import StoreRefused, StoreUnavailable
 from proxy.telemetry.logs import configure
+from proxy.telemetry.metrics import Exposition
+from proxy.telemetry.shared import bury, collect, publish
 
 RESTART_AFTER = 1.0
 """Seconds before a worker that died is started again: one that dies at once must not keep a core busy."""
-METRICS_DIR = "PROMETHEUS_MULTIPROC_DIR"
+KILL_AFTER = 5.0
+"""Seconds beyond the drain timeout before a worker that does not end is killed."""
 
 
-def work(settings: Settings, sock: socket.socket) -> None:
+def work(settings: Settings, sock: socket.socket, metrics: Path) -> None:
     """A worker's process."""
     configure(settings.log.level, settings.log.format)
     try:
-        uvloop.run(run_worker(settings, sock, CollectorRegistry()))
+        uvloop.run(_work(settings, sock, metrics))
     except (StoreUnavailable, StoreRefused) as error:
         structlog.get_logger("proxy").error("worker cannot start", reason=str(error))
         raise SystemExit(1) from None
 
 
-class Workers:
-    """The processes. They are started afresh (not forked): a worker inherits the listening socket and nothing else."""
+async def _work(settings: Settings, sock: socket.socket, metrics: Path) -> None:
+    signals = Signals()
+    app = App(settings)
+    publishing = asyncio.create_task(publish(app.metrics.snapshot, metrics, str(os.getpid())))
+    try:
+        await app.start(sock)
+        await signals.stop.wait()
+    finally:
+        await app.stop(signals.hurry)
+        publishing.cancel()
+        await asyncio.gather(publishing, return_exceptions=True)
 
-    def __init__(self, settings: Settings, sock: socket.socket) -> None:
+
+class Workers:
+    """The processes. They are started afresh, not forked: a worker inherits the listening socket and nothing else."""
+
+    def __init__(self, settings: Settings, sock: socket.socket, metrics: Path) -> None:
         self._settings = settings
         self._sock = sock
+        self._metrics = metrics
         self._context = multiprocessing.get_context("spawn")
-        self._running: dict[int, BaseProcess] = {}
-
-    def start(self) -> BaseProcess:
-        """One more."""
-        process = self._context.Process(target=work, args=(self._settings, self._sock))
-        process.start()
-        assert process.pid is not None  # noqa: S101 - it is started
-        self._running[process.pid] = process
-        return process
+        self._running: set[BaseProcess] = set()
 
     @property
     def alive(self) -> int:
         """How many are."""
-        return sum(process.is_alive() for process in self._running.values())
+        return sum(process.is_alive() for process in self._running)
 
     async def keep(self) -> None:
         """Keep one alive, for ever."""
         while True:
-            process = self.start()
+            process = self._context.Process(target=work, args=(self._settings, self._sock, self._metrics))
+            process.start()
+            self._running.add(process)
             await _ended(process)
+            self._running.discard(process)
             structlog.get_logger("proxy").error("worker died", pid=process.pid, exit=process.exitcode)
-            self._forget(process)
+            bury(self._metrics, str(process.pid))
             await asyncio.sleep(RESTART_AFTER)
 
     async def stop(self, hurry: asyncio.Event, within: float) -> None:
-        """End all: well within *within* seconds, else by force."""
-        for process in self._running.values():
+        """End all: well, within *within* seconds or until *hurry*; then by force."""
+        for process in self._running:
             process.terminate()
-        ended = asyncio.gather(*(_ended(process) for process in self._running.values()))
-        hurried = asyncio.create_task(hurry.wait())
-        await asyncio.wait([ended, hurried], timeout=within, return_when=asyncio.FIRST_COMPLETED)
-        for process in self._running.values():
+        ended = [asyncio.create_task(_ended(process)) for process in self._running]
+        until = asyncio.get_running_loop().time() + within
+        while self.alive and not hurry.is_set() and asyncio.get_running_loop().time() < until:
+            await asyncio.sleep(0.05)
+        for process in self._running:
             if process.is_alive():
                 process.kill()
-        hurried.cancel()
-        await asyncio.gather(ended, hurried, return_exceptions=True)
-
-    def _forget(self, process: BaseProcess) -> None:
-        if process.pid is not None:
-            self._running.pop(process.pid, None)
-            mark_process_dead(process.pid)
+        await asyncio.gather(*ended)
 
 
 async def _ended(process: BaseProcess) -> None:
@@ -99,12 +105,16 @@ async def _ended(process: BaseProcess) -> None:
 
 async def supervise(settings: Settings) -> None:
     """The whole proxy in several processes; raise StoreUnavailable, StoreRefused or OSError where it cannot start."""
+    with tempfile.TemporaryDirectory(prefix="idempotency-proxy-metrics-") as directory:
+        await _supervise(settings, Path(directory))
+
+
+async def _supervise(settings: Settings, metrics: Path) -> None:
     log = structlog.get_logger("proxy")
     signals = Signals()
-    metrics_dir = os.environ[METRICS_DIR] = tempfile.mkdtemp(prefix="idempotency-proxy-metrics-")
     store = store_of(settings, Deadlines())
     sock = listen(settings)
-    workers = Workers(settings, sock)
+    workers = Workers(settings, sock, metrics)
 
     async def ready() -> str | None:
         if signals.stop.is_set():
@@ -118,7 +128,7 @@ async def supervise(settings: Settings) -> None:
         return None
 
     registry = CollectorRegistry()
-    MultiProcessCollector(registry, path=metrics_dir)
+    registry.register(Exposition(lambda: collect(metrics)))
     ops = OpsServer(*settings.ops_listen, registry, ready)
     keeping: list[asyncio.Task[None]] = []
     try:
@@ -139,9 +149,8 @@ async def supervise(settings: Settings) -> None:
         for task in keeping:
             task.cancel()
         await asyncio.gather(*keeping, return_exceptions=True)
-        await workers.stop(signals.hurry, settings.limits.drain_timeout + 5)
+        await workers.stop(signals.hurry, settings.limits.drain_timeout + KILL_AFTER)
         await ops.stop()
         await store.close()
         sock.close()
-        shutil.rmtree(metrics_dir, ignore_errors=True)
     log.info("stopped")

@@ -10,11 +10,11 @@ from uuid import UUID
 from proxy.core.dialect import DIALECTS
 from proxy.core.lifecycle import State
 from proxy.core.policy import PathTemplate
-from proxy.core.record import Attempt, Field, Fields, Record, Response
+from proxy.core.record import Attempt, Fields, Record, Response
 from proxy.core.refusal import Refusal
 from proxy.core.view import view
 
-NO_STORE: Field = (b"Cache-Control", b"no-store")
+NO_STORE: Fields = b"Cache-Control: no-store\r\n"
 
 
 class Answer(NamedTuple):
@@ -31,9 +31,18 @@ def http_date(second: int) -> bytes:
     return formatdate(second, usegmt=True).encode("ascii")
 
 
-def expires(attempt: Attempt) -> Field:
+@lru_cache(maxsize=64)
+def _expires(second: int) -> Fields:
+    return b"Idempotency-Expires: %b\r\n" % http_date(second)
+
+
+def expires(attempt: Attempt) -> Fields:
     """Until when the key is taken."""
-    return (b"Idempotency-Expires", http_date(attempt.expires))
+    return _expires(attempt.expires)
+
+
+def _state(state: State) -> Fields:
+    return b"Idempotency-State: %b\r\n" % state.value.encode("ascii")
 
 
 class Answers:
@@ -54,22 +63,15 @@ class Answers:
     def about(self, refusal: Refusal, attempt: Attempt, state: State, key: bytes, now: int) -> Answer:
         """A refusal about a key that *attempt* owns."""
         link = self._response_path.fill(quote(key, safe=""))
-        fields = [(b"Idempotency-State", state.value.encode("ascii")), expires(attempt)]
-        if link is not None:
-            fields.append((b"Link", f'<{link}>; rel="describedby"'.encode("ascii")))
+        described_by = b"" if link is None else f'Link: <{link}>; rel="describedby"\r\n'.encode("ascii")
         answer = self._answer(refusal, attempt.token, attempt.first_used // 1000, now)
-        return answer._replace(fields=answer.fields + tuple(fields))
+        return answer._replace(fields=answer.fields + _state(state) + expires(attempt) + described_by)
 
     def show(self, record: Record, state: State, key: bytes, cap: int) -> Answer:
         """The record of a settled key (*state* is completed or unknown), as `GET /responses/<key>/` gives it. *cap* is
         how many bytes a compressed body may have when it is decoded for the view."""
         response = record.response or self._never_given(record.attempt, key)
-        fields = (
-            (b"Content-Type", b"application/json"),
-            NO_STORE,
-            (b"Idempotency-State", state.value.encode("ascii")),
-            expires(record.attempt),
-        )
+        fields = b"Content-Type: application/json\r\n" + NO_STORE + _state(state) + expires(record.attempt)
         return Answer(200, fields, view(response, record.attempt.url, http_date(response.date), cap))
 
     def unknown(self, attempt: Attempt, key: bytes, now: int) -> Answer:
@@ -84,10 +86,8 @@ class Answers:
     def _answer(self, refusal: Refusal, token: bytes, first_used: int, now: int) -> Answer:
         row = self._rows[refusal]
         status, content_type, body = self._dialect.render(row, f"{UUID(bytes=token, version=4)}#{first_used}", now)
-        fields = [(b"Content-Type", content_type), NO_STORE]
-        if row.retry_after is not None:
-            fields.append((b"Retry-After", b"%d" % row.retry_after))
-        return Answer(status, tuple(fields), body)
+        retry = b"" if row.retry_after is None else b"Retry-After: %d\r\n" % row.retry_after
+        return Answer(status, b"Content-Type: %b\r\n" % content_type + NO_STORE + retry, body)
 
 
 def recorded(answer: Answer, now: int) -> Response:

@@ -18,16 +18,14 @@ class KeyRule:
         """The key in the values of all Idempotency-Key fields of one request; None where there is no single valid one.
 
         A value in double quotes is an RFC 9651 string, as draft-ietf-httpapi-idempotency-key-header writes it.
-        A comma-joined list fails by its characters, whatever *chars* allows.
+        A comma-joined list fails by its characters: *chars* must not match a comma or a quote.
         """
         if len(values) != 1:
             return None
         value = values[0]
-        if value[:1] == b'"' and value[-1:] == b'"' and len(value) > 1:
+        if value[:1] == b'"' and value[-1:] == b'"':
             value = value[1:-1]
-        if b"," in value or self._valid(value) is None:
-            return None
-        return value
+        return value if self._valid(value) else None
 
 
 class Hasher:
@@ -35,15 +33,20 @@ class Hasher:
     credential from it. All proxies on one store need the same *secret* (0 to 64 bytes): another secret, another key."""
 
     def __init__(self, secret: bytes) -> None:
-        self._secret = secret
+        self._key = blake2b(digest_size=HASH_SIZE, key=secret, person=b"key")
+        self._credential = blake2b(digest_size=HASH_SIZE, key=secret, person=b"credential")
 
     def key(self, key: bytes) -> bytes:
         """The 16 bytes under which the record of *key* lies."""
-        return blake2b(key, digest_size=HASH_SIZE, key=self._secret, person=b"key").digest()
+        hashed = self._key.copy()  # a third of what setting one up costs
+        hashed.update(key)
+        return hashed.digest()
 
     def credential(self, name: bytes, value: bytes) -> bytes:
         """The 16 bytes that stand for a credential; *name* is the lower-case name of the field that carried it."""
-        return blake2b(name + b"\0" + value, digest_size=HASH_SIZE, key=self._secret, person=b"credential").digest()
+        hashed = self._credential.copy()
+        hashed.update(name + b"\0" + value)
+        return hashed.digest()
 
 
 NO_CREDENTIAL = bytes(HASH_SIZE)

@@ -13,11 +13,11 @@ to a second attempt by itself.
 """
 
 from collections.abc import Mapping
-from enum import Enum
+from enum import StrEnum
 from types import MappingProxyType
 
 
-class State(Enum):
+class State(StrEnum):
     """What a key is. The value is the name that clients see in `Idempotency-State`."""
 
     ABSENT = "absent"
@@ -26,7 +26,7 @@ class State(Enum):
     UNKNOWN = "unknown"
 
 
-class Event(Enum):
+class Event(StrEnum):
     """What can happen to a key."""
 
     CLAIM = "claim"  # an attempt takes the key

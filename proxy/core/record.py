@@ -4,9 +4,8 @@ from typing import NamedTuple
 
 from proxy.core.lifecycle import State
 
-Field = tuple[bytes, bytes]
-Fields = tuple[Field, ...]
-"""Field lines of a message in the order and the case in which they came; names may repeat."""
+Fields = bytes
+"""The field lines of a message as they are on the wire, each with its CRLF: order, case and repeats are kept."""
 
 
 class Attempt(NamedTuple):
@@ -66,9 +65,11 @@ class Record(NamedTuple):
         return self.state
 
 
-def field(fields: Fields | list[Field], name: bytes) -> bytes | None:
-    """The first value of the field *name* (lower case), or None."""
-    for key, value in fields:
+def values(fields: Fields, name: bytes) -> list[bytes]:
+    """The values of all fields *name* (lower case), in their order."""
+    found = []
+    for line in fields.split(b"\r\n"):
+        key, _, value = line.partition(b":")
         if key.lower() == name:
-            return value
-    return None
+            found.append(value.strip(b" \t"))
+    return found

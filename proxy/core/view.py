@@ -6,7 +6,7 @@ import zlib
 from base64 import b64encode
 from collections.abc import Callable, Mapping
 
-from proxy.core.record import Response, field
+from proxy.core.record import Response, values
 
 _JSON_TYPE = re.compile(
     rb"(?:application|text)/(?:json|[^;\s]+\+json)\s*(?:;|$)|application/[^;\s]+\+json", re.IGNORECASE
@@ -39,13 +39,18 @@ def view(response: Response, url: bytes, date: bytes, cap: int) -> bytes:
     head: dict[str, object] = {
         "StatusCode": str(response.status),
         "ContentLength": str(response.length),
-        "ContentType": _text(field(response.fields, b"content-type") or b""),
-        "Date": _text(field(response.fields, b"date") or date),
+        "ContentType": _text(_first(response, b"content-type")),
+        "Date": _text(_first(response, b"date") or date),
         "RequestURL": _text(url),
     }
     if response.truncated:
         head["Truncated"] = True
     return json.dumps(head)[:-1].encode("ascii") + b', "Resource": ' + _resource(response, cap) + b"}"
+
+
+def _first(response: Response, name: bytes) -> bytes:
+    """The first value of a field, or nothing."""
+    return next(iter(values(response.fields, name)), b"")
 
 
 def _text(value: bytes) -> str:
@@ -57,7 +62,7 @@ def _resource(response: Response, cap: int) -> bytes:
     """The JSON text of `Resource`."""
     if response.truncated or not response.body:
         return b"null"
-    content_type = field(response.fields, b"content-type") or b""
+    content_type = _first(response, b"content-type")
     try:
         content = _decoded(response, cap)
     except _Undecodable:
@@ -95,7 +100,7 @@ def _refuse_constant(name: str) -> None:
 def _decoded(response: Response, cap: int) -> bytes:
     """The body without its content codings (RFC 9110 §8.4), for this view alone."""
     content = response.body
-    codings = b",".join(value for name, value in response.fields if name.lower() == b"content-encoding")
+    codings = b",".join(values(response.fields, b"content-encoding"))
     for coding in reversed([part.strip().lower() for part in codings.split(b",") if part.strip()]):
         content = _DECODERS.get(coding, _unknown)(content, cap)
     return content

@@ -19,13 +19,16 @@ UNUSABLE = "unusable answer"
 
 
 class Listener(Protocol):
-    """Who sent the request. After `completed` or `failed` nothing more is called."""
+    """Who sent the request. After `answered`, `completed` or `failed` nothing more is called."""
 
     def informed(self, head: ResponseHead) -> None:
         """103 Early Hints: to be passed on."""
 
+    def answered(self, head: ResponseHead, body: bytes) -> None:
+        """A whole response, that came in one piece: the last call, without any of those that follow."""
+
     def responded(self, head: ResponseHead) -> None:
-        """The head of the final response."""
+        """The head of the final response; the body is to come."""
 
     def content(self, data: bytes) -> None:
         """A piece of its body, not empty."""
@@ -188,15 +191,15 @@ class UpstreamConnection(asyncio.Protocol):
         """Read a head out of the buffer and *data*; return what is behind it."""
         assert self._listener is not None  # noqa: S101
         searched = max(0, len(self._buffer) - 3)
-        data = self._buffer + data if self._buffer else data
+        if self._buffer:
+            data, self._buffer = self._buffer + data, b""
         end = data.find(b"\r\n\r\n", searched) + 4
-        if max(end, 0 if end > 3 else len(data)) > self._limits.response_head:
+        if (end if end > 3 else len(data)) > self._limits.response_head:
             self._fail("the response's head is too large")
             return b""
         if end < 4:
             self._buffer = data
             return b""
-        self._buffer = b""
         head = read_response(data[:end], self._method, self._limits)
         if head is None or head.status == 101:
             self._fail(UNUSABLE)
@@ -204,13 +207,16 @@ class UpstreamConnection(asyncio.Protocol):
         if head.status < 200:
             self._inform(head)
             return data[end:]
-        self._head = head
-        self._body = body_reader(head.length, self._limits)
-        self._listener.responded(head)
-        if self._body is None and self._listener is not None:
-            self._complete(data[end:])
+        length, rest = head.length, data[end:]
+        if 0 <= length <= len(rest):
+            listener = self._listener
+            self._end(head, rest[length:])
+            listener.answered(head, rest[:length])
             return b""
-        return data[end:]
+        self._head = head
+        self._body = body_reader(length, self._limits)
+        self._listener.responded(head)
+        return rest
 
     def _inform(self, head: ResponseHead) -> None:
         self._informational += 1
@@ -224,13 +230,16 @@ class UpstreamConnection(asyncio.Protocol):
         listener, head = self._listener, self._head
         if listener is None or head is None:
             return  # the listener has dropped the connection meanwhile
+        self._end(head, rest)
+        listener.completed()
+
+    def _end(self, head: ResponseHead, rest: bytes) -> None:
         self._listener = self._body = None
         self.used = True
         if rest or self._uploading or not head.keep_alive:
             self._transport.close()
         else:
             self._idle(self)
-        listener.completed()
 
     def _fail(self, why: str) -> None:
         listener = self._listener

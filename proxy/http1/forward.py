@@ -2,10 +2,11 @@
 through whom it came. Everything else stays as it is: order, case, repeats."""
 
 from collections.abc import Collection
+from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network, ip_address
 from typing import NamedTuple
 
-from proxy.http1.message import CHUNKED, Field, RequestHead, ResponseHead
+from proxy.http1.message import CHUNKED, RequestHead, ResponseHead
 from proxy.tokens import Tokens
 
 HOP_BY_HOP = frozenset(
@@ -41,8 +42,7 @@ class Forwarding:
         self._tokens = tokens
         self._host = host
         self._trusted = trusted
-        self._via = b"Via: 1.1 %b\r\n" % via.encode("ascii")
-        self._via_old = b"Via: 1.0 %b\r\n" % via.encode("ascii")
+        self._via = via.encode("ascii")
         self._kept = _NEVER_DROPPED | frozenset(kept)
 
     def peer(self, address: str) -> Peer:
@@ -54,34 +54,22 @@ class Forwarding:
         """The head as the upstream is sent it. *length*: bytes of the body that follows, or CHUNKED."""
         named = head.connection - self._kept if head.connection else head.connection
         dropped = _DROPPED | named if named else _DROPPED
-        parts = [b"%b %b HTTP/1.1\r\nHost: %b\r\n" % (head.method, head.target, self._host or head.host)]
-        parts += [
-            b"%b: %b\r\n" % field for field, name in zip(head.fields, head.names, strict=True) if name not in dropped
-        ]
+        lines = [b"%b: %b\r\n" % field for field, name in zip(head.fields, head.names) if name not in dropped]
         if length == CHUNKED:
-            parts.append(b"Transfer-Encoding: chunked\r\n")
+            lines.append(b"Transfer-Encoding: chunked\r\n")
         elif length and head.length == CHUNKED:
-            parts.append(b"Content-Length: %d\r\n" % length)
-        parts.append(self._via if head.minor else self._via_old)
-        parts.append(self._forwarded(head, peer))
-        if b"x-request-id" not in head.names:
-            parts.append(b"X-Request-Id: %b\r\n" % self._tokens.take().hex().encode("ascii"))
-        parts.append(b"\r\n")
-        return b"".join(parts)
-
-    def _forwarded(self, head: RequestHead, peer: Peer) -> bytes:
-        """X-Forwarded-*: a trusted peer's are true and added to; anybody else's are replaced."""
-        address = peer.address.encode("ascii") or b"unknown"
-        if peer.trusted:
-            before = head.values(b"x-forwarded-for")
-            proto = (head.values(b"x-forwarded-proto") or [b"http"])[-1]
-            host = (head.values(b"x-forwarded-host") or [head.host])[-1]
-            return b"X-Forwarded-For: %b\r\nX-Forwarded-Proto: %b\r\nX-Forwarded-Host: %b\r\n" % (
-                b", ".join([*before, address]),
-                proto,
-                host,
-            )
-        return b"X-Forwarded-For: %b\r\nX-Forwarded-Proto: http\r\nX-Forwarded-Host: %b\r\n" % (address, head.host)
+            lines.append(b"Content-Length: %d\r\n" % length)
+        if b"x-request-id" not in head.by_name:
+            lines.append(b"X-Request-Id: %b\r\n" % self._tokens.take().hex().encode("ascii"))
+        return b"%b %b HTTP/1.1\r\nHost: %b\r\n%bVia: 1.%d %b\r\n%b\r\n" % (
+            head.method,
+            head.target,
+            self._host or head.host,
+            b"".join(lines),
+            head.minor,
+            self._via,
+            _forwarded_trusted(head, peer) if peer.trusted else _forwarded(peer.address, head.host),
+        )
 
     def url(self, head: RequestHead, peer: Peer) -> bytes:
         """The URL as the client called it."""
@@ -92,8 +80,37 @@ class Forwarding:
         return b"%b://%b%b" % (scheme, host, head.target)
 
 
-def end_to_end(head: ResponseHead) -> list[Field]:
-    """The fields of a response that are meant for the client."""
-    named = head.connection - _NEVER_DROPPED if head.connection else head.connection
-    dropped = HOP_BY_HOP | named if named else HOP_BY_HOP
-    return [field for field, name in zip(head.fields, head.names, strict=True) if name not in dropped]
+def _forwarded_trusted(head: RequestHead, peer: Peer) -> bytes:
+    """What a trusted peer says is true, and added to."""
+    before = head.values(b"x-forwarded-for")
+    return b"X-Forwarded-For: %b\r\nX-Forwarded-Proto: %b\r\nX-Forwarded-Host: %b\r\n" % (
+        b", ".join([*before, peer.address.encode("ascii") or b"unknown"]),
+        (head.values(b"x-forwarded-proto") or [b"http"])[-1],
+        (head.values(b"x-forwarded-host") or [head.host])[-1],
+    )
+
+
+@lru_cache(maxsize=256)
+def _forwarded(address: str, host: bytes) -> bytes:
+    """What anybody else says is replaced."""
+    return b"X-Forwarded-For: %b\r\nX-Forwarded-Proto: http\r\nX-Forwarded-Host: %b\r\n" % (
+        address.encode("ascii") or b"unknown",
+        host,
+    )
+
+
+def end_to_end(head: ResponseHead, gives_way: bytes = b"") -> bytes:
+    """The field lines of a response that are meant for the client. *gives_way*: the lower-case name of one more field
+    that is left out."""
+    dropped = _dropped(head.connection) if head.connection else HOP_BY_HOP
+    lines = [
+        b"%b: %b\r\n" % field
+        for field, name in zip(head.fields, head.names)
+        if name not in dropped and name != gives_way
+    ]
+    return b"".join(lines)
+
+
+@lru_cache(maxsize=256)
+def _dropped(named: frozenset[bytes]) -> frozenset[bytes]:
+    return HOP_BY_HOP | (named - _NEVER_DROPPED)

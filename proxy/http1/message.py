@@ -7,6 +7,7 @@ that is fed on has state, and cannot be stopped between two pipelined requests.
 
 import re
 from enum import Enum, auto
+from functools import lru_cache
 from typing import NamedTuple
 
 import httptools
@@ -60,6 +61,8 @@ class RequestHead(NamedTuple):
     fields: list[Field]
     names: list[bytes]
     """The names of *fields*, in their order, lower case."""
+    by_name: dict[bytes, Field]
+    """Lower-case name → its last field."""
     connection: frozenset[bytes]
     """The options of all Connection fields, lower case."""
     length: int
@@ -75,9 +78,12 @@ class RequestHead(NamedTuple):
 
     def values(self, name: bytes) -> list[bytes]:
         """The values of all fields *name* (lower case)."""
-        if name not in self.names:
+        found = self.by_name.get(name)
+        if found is None:
             return []
-        return [field[1] for field, lower in zip(self.fields, self.names, strict=True) if lower == name]
+        if len(self.by_name) == len(self.names):
+            return [found[1]]
+        return [field[1] for field, lower in zip(self.fields, self.names) if lower == name]
 
 
 class ResponseHead(NamedTuple):
@@ -112,31 +118,25 @@ METHODS = frozenset(
 """The methods of HTTP that llhttp reads. CONNECT would be a tunnel around the guard; TRACE would show a client the
 credentials that others added (RFC 9110 §9.3.8)."""
 
-_FRAMING = frozenset((b"host", b"content-length", b"transfer-encoding", b"connection", b"expect"))
 NO_OPTIONS: frozenset[bytes] = frozenset()
+_NO_FIELD: Field = (b"", b"")
+_SINGLE = (b"host", b"content-length", b"transfer-encoding", b"expect")
+"""What may stand in a head once: of two, one reader would believe the first, another the last."""
 
 
 class _Fields:
     """Collects what llhttp reads."""
 
-    __slots__ = ("fields", "names", "special")
+    __slots__ = ("fields",)
 
     def __init__(self) -> None:
         self.fields: list[Field] = []
-        self.names: list[bytes] = []
-        self.special: list[Field] = []
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if value[-1:] in (b" ", b"\t"):
-            value = value.rstrip(b" \t")
-        lower = name.lower()
         self.fields.append((name, value))
-        self.names.append(lower)
-        if lower in _FRAMING:
-            self.special.append((lower, value))
 
 
-def _read_fields(parser_type: type, data: bytes) -> _Fields | None:
+def _read_fields(parser_type: type, data: bytes) -> list[Field] | None:
     """The field lines of a whole head *data*, or None where llhttp refuses it."""
     collected = _Fields()
     try:
@@ -145,7 +145,9 @@ def _read_fields(parser_type: type, data: bytes) -> _Fields | None:
         pass  # the head is read; what follows it is not this parser's business
     except (httptools.HttpParserError, httptools.HttpParserCallbackError):
         return None
-    return collected
+    if b" \r\n" in data or (b"\t" in data and b"\t\r\n" in data):
+        return [(name, value.rstrip(b" \t")) for name, value in collected.fields]
+    return collected.fields
 
 
 def read_request(data: bytes, limits: Limits) -> RequestHead | Fault:
@@ -159,13 +161,15 @@ def read_request(data: bytes, limits: Limits) -> RequestHead | Fault:
     method, target, version = matched.groups()
     if method not in METHODS:
         return Fault.METHOD
-    read = _read_fields(httptools.HttpRequestParser, data)
-    if read is None:
+    fields = _read_fields(httptools.HttpRequestParser, data)
+    if fields is None:
         return _why_refused(data)
-    if len(read.fields) > limits.fields:
+    if len(fields) > limits.fields:
         return Fault.FIELDS_TOO_LARGE
+    names = [name.lower() for name, _ in fields]
+    by_name = dict(zip(names, fields))
     minor = 1 if version == b"1" else 0
-    framing = _request_framing(read.special, minor)
+    framing = _request_framing(names, by_name, fields, minor)
     if isinstance(framing, Fault):
         return framing
     host, connection, length, expects_continue = framing
@@ -173,7 +177,7 @@ def read_request(data: bytes, limits: Limits) -> RequestHead | Fault:
     if located is None:
         return Fault.BAD_REQUEST
     target, path, host = located
-    return RequestHead(method, target, path, host, minor, read.fields, read.names, connection, length, expects_continue)
+    return RequestHead(method, target, path, host, minor, fields, names, by_name, connection, length, expects_continue)
 
 
 def _why_refused(data: bytes) -> Fault:
@@ -182,48 +186,56 @@ def _why_refused(data: bytes) -> Fault:
     return Fault.CODING if len(codings) == 1 and codings[0].strip().lower() != b"chunked" else Fault.BAD_REQUEST
 
 
-class _RequestFraming(NamedTuple):
-    host: bytes
-    connection: frozenset[bytes]
-    length: int
-    expects_continue: bool
+_RequestFraming = tuple[bytes, frozenset[bytes], int, bool]
+"""Host, options of Connection, length, whether the client waits for 100."""
 
 
-def _request_framing(special: list[Field], minor: int) -> _RequestFraming | Fault:
+def _request_framing(
+    names: list[bytes], by_name: dict[bytes, Field], fields: list[Field], minor: int
+) -> _RequestFraming | Fault:
     """What the fields say about the message itself (RFC 9112 §3.2, §6.1 to §6.3; RFC 9110 §10.1.1)."""
-    host: bytes | None = None
-    connection = NO_OPTIONS
-    length: int | None = None
-    expects_continue = False
-    for name, value in special:
-        if name == b"host":
-            if host is not None or _HOST(value) is None:
-                return Fault.BAD_REQUEST
-            host = value
-        elif name == b"content-length":
-            if length is not None or _LENGTH(value) is None:
-                return Fault.BAD_REQUEST
-            length = int(value)
-        elif name == b"transfer-encoding":
-            if length is not None or minor == 0:
-                return Fault.BAD_REQUEST
-            if value.lower() != b"chunked":
-                return Fault.CODING
-            length = CHUNKED
-        elif name == b"connection":
-            connection |= options(value)
-        else:
-            if value.lower() != b"100-continue":
-                return Fault.EXPECTATION
-            expects_continue = minor == 1  # RFC 9110 §10.1.1: in HTTP/1.0 it is ignored
-    if host is None and minor:
+    connection = connection_options(names, by_name, fields)
+    if len(by_name) != len(names) and any(names.count(name) > 1 for name in _SINGLE):
         return Fault.BAD_REQUEST
-    return _RequestFraming(host or b"", connection, length or 0, expects_continue and length != 0)
+    _, host = by_name.get(b"host", _NO_FIELD)
+    if (minor or host) and not _valid_host(host):
+        return Fault.BAD_REQUEST
+    length = 0
+    if b"content-length" in by_name:
+        _, value = by_name[b"content-length"]
+        if _LENGTH(value) is None or b"transfer-encoding" in by_name:
+            return Fault.BAD_REQUEST
+        length = int(value)
+    elif b"transfer-encoding" in by_name:
+        if minor == 0:
+            return Fault.BAD_REQUEST
+        if by_name[b"transfer-encoding"][1].lower() != b"chunked":
+            return Fault.CODING
+        length = CHUNKED
+    if b"expect" not in by_name:
+        return host, connection, length, False
+    if by_name[b"expect"][1].lower() != b"100-continue":
+        return Fault.EXPECTATION
+    return host, connection, length, minor == 1 and length != 0  # RFC 9110 §10.1.1: in HTTP/1.0 it is ignored
 
 
-def options(value: bytes) -> frozenset[bytes]:
-    """The options in a Connection field."""
+def connection_options(names: list[bytes], by_name: dict[bytes, Field], fields: list[Field]) -> frozenset[bytes]:
+    """The options of all Connection fields, lower case."""
+    if b"connection" not in by_name:
+        return NO_OPTIONS
+    if len(by_name) == len(names):
+        return _options(by_name[b"connection"][1])
+    return _options(b",".join(field[1] for field, name in zip(fields, names) if name == b"connection"))
+
+
+@lru_cache(maxsize=256)
+def _options(value: bytes) -> frozenset[bytes]:
     return frozenset(option.strip() for option in value.lower().split(b","))
+
+
+@lru_cache(maxsize=256)
+def _valid_host(value: bytes) -> bool:
+    return _HOST(value) is not None
 
 
 def _locate(method: bytes, target: bytes, host: bytes) -> tuple[bytes, bytes, bytes] | None:
@@ -249,31 +261,42 @@ def _without_port(authority: bytes, scheme: bytes) -> bytes:
     return authority.lower().removesuffix(b":443" if len(scheme) == len(b"https") else b":80").removesuffix(b":")
 
 
+@lru_cache(maxsize=256)
+def _read_status_line(line: bytes) -> tuple[int, int, bytes] | None:
+    """Minor version, status, reason; None: not a status line of HTTP/1."""
+    matched = _STATUS_LINE(line)
+    if matched is None:
+        return None
+    version, status, reason = matched.groups()
+    return int(version), int(status), reason or b""
+
+
 def read_response(data: bytes, method: bytes, limits: Limits) -> ResponseHead | None:
     """*data*: a head from its first byte to the end of its empty line, the answer to a *method*. None: unusable; the
     connection cannot be used any more (RFC 9112 §6.3: its end would be guessed)."""
-    matched = _STATUS_LINE(data[: data.index(b"\r\n")])
-    if matched is None:
+    line = _read_status_line(data[: data.index(b"\r\n")])
+    if line is None:
         return None
-    version, status_code, reason = matched.groups()
-    read = _read_fields(httptools.HttpResponseParser, data)
-    if read is None or len(read.fields) > limits.fields:
+    minor, status, reason = line
+    fields = _read_fields(httptools.HttpResponseParser, data)
+    if fields is None or len(fields) > limits.fields:
         return None
-    minor, status = (1 if version == b"1" else 0), int(status_code)
-    connection = NO_OPTIONS
+    names = [name.lower() for name, _ in fields]
+    by_name = dict(zip(names, fields))
+    if len(by_name) != len(names) and any(names.count(name) > 1 for name in _SINGLE):
+        return None
+    connection = connection_options(names, by_name, fields)
     length: int = UNTIL_CLOSE
-    for name, value in read.special:
-        if name == b"content-length":
-            if length != UNTIL_CLOSE or _LENGTH(value) is None:
-                return None
-            length = int(value)
-        elif name == b"transfer-encoding":
-            if length != UNTIL_CLOSE or value.lower() != b"chunked" or minor == 0:
-                return None
-            length = CHUNKED
-        elif name == b"connection":
-            connection |= options(value)
+    if b"content-length" in by_name:
+        _, value = by_name[b"content-length"]
+        if _LENGTH(value) is None or b"transfer-encoding" in by_name:
+            return None
+        length = int(value)
+    elif b"transfer-encoding" in by_name:
+        if minor == 0 or by_name[b"transfer-encoding"][1].lower() != b"chunked":
+            return None
+        length = CHUNKED
     if method == b"HEAD" or status < 200 or status in (204, 304):
         length = 0
     keep_alive = length != UNTIL_CLOSE and (b"close" not in connection if minor else b"keep-alive" in connection)
-    return ResponseHead(status, reason or b"", minor, read.fields, read.names, connection, length, keep_alive)
+    return ResponseHead(status, reason, minor, fields, names, connection, length, keep_alive)

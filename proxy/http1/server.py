@@ -1,35 +1,26 @@
-"""One connection from a client: requests come in, one at a time, and each is handed to a receiver, which answers it.
+"""The side of the clients: what stands behind their connections, and what the connections share."""
 
-What comes behind a request that is being treated waits in a buffer of one read; then reading is paused. So memory is
-bounded by construction, and pipelined requests are answered in order.
-"""
+from typing import TYPE_CHECKING, Protocol
 
-import asyncio
-import logging
-import socket
-from enum import Enum, auto
-from http import HTTPStatus
-from typing import Protocol, cast
+from proxy.deadlines import Deadlines
+from proxy.http1.message import Fault, Limits, RequestHead
 
-from proxy.deadlines import NEVER, Deadlines
-from proxy.http1.body import LAST_CHUNK, BodyReader, MalformedBody, body_reader, chunk
-from proxy.http1.date import date_field
-from proxy.http1.message import Fault, Field, Limits, RequestHead, read_request
-
-CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
-LINGER_SECONDS = 2.0
-LINGER_BYTES = 1024 * 1024
-"""How long, and for how much, a connection is still read that was answered before its request was whole: closed at
-once, the client would see a broken pipe in the place of its answer (RFC 9112 §9.6)."""
-_REASONS = {status.value: status.phrase.encode("ascii") for status in HTTPStatus}
+if TYPE_CHECKING:
+    from proxy.http1.connection import ServerConnection
 
 
 class Receiver(Protocol):
-    """Who treats a request. It answers through the connection, at any time from `started` on; exactly one of `ended`
-    and `broken` is called, unless it has answered before."""
+    """Who treats one request. It answers through the connection, at any time from the first call on.
+
+    It hears `whole`, where the request came in one piece; else `started`, `received` and one of `ended` and `broken`.
+    Who has answered before the end hears nothing more of the body.
+    """
+
+    def whole(self, body: bytes) -> None:
+        """The request is there, with all of its body."""
 
     def started(self) -> None:
-        """The connection listens to it now."""
+        """The head is there, and the body is to come."""
 
     def received(self, data: bytes) -> None:
         """A piece of the body, not empty."""
@@ -57,15 +48,7 @@ class Application(Protocol):
         """A request has begun. Who treats it? No answer yet: the receiver is told when it may."""
 
     def refuse(self, fault: Fault, connection: "ServerConnection") -> None:
-        """The request has no usable head, or its body is malformed: answer it."""
-
-
-class _Phase(Enum):
-    HEAD = auto()  # a request is awaited, or part of its head is there
-    BODY = auto()  # its body is being read
-    WORK = auto()  # it is whole, and being treated
-    LINGER = auto()  # answered; what still comes is thrown away
-    CLOSED = auto()
+        """The request has no usable head: answer it."""
 
 
 class Server:
@@ -78,10 +61,6 @@ class Server:
         self.connections: set[ServerConnection] = set()
         self.draining = False
 
-    def __call__(self) -> "ServerConnection":
-        """A protocol for `loop.create_server`."""
-        return ServerConnection(self)
-
     def drain(self) -> None:
         """Close what is idle; what is busy closes behind its answer."""
         self.draining = True
@@ -91,357 +70,4 @@ class Server:
     def abort(self) -> None:
         """Drop all connections."""
         for connection in list(self.connections):
-            connection.abort()
-
-
-class ServerConnection(asyncio.Protocol):
-    """See the module."""
-
-    def __init__(self, server: Server) -> None:
-        self.deadline = NEVER
-        self.peer = ""
-        """The client's address, without port."""
-        self.context: object = None
-        """Whatever the application keeps for the connection."""
-        self._server = server
-        self._limits = server.limits
-        self._loop = asyncio.get_running_loop()
-        self._now = server.deadlines.now
-        self._transport: asyncio.Transport
-        self._phase = _Phase.HEAD
-        self._buffer = b""
-        self._searched = 0
-        self._head: RequestHead | None = None
-        self._body: BodyReader | None = None
-        self._body_deadline = NEVER
-        self._receiver: Receiver | None = None
-        self._begun = False
-        """The answer's head is written."""
-        self._chunked = False
-        self._held: list[bytes] = []
-        """Written, and not handed to the transport yet: a write is a system call."""
-        self._keep_alive = True
-        self._half_closed = False
-        self._lingered = 0
-
-    # -- towards the receiver -----------------------------------------------------------------------------------
-
-    def body_within(self, seconds: float) -> None:
-        """The whole body of this request must be there in this time."""
-        self._body_deadline = self._now() + seconds
-
-    def wants_body(self) -> None:
-        """The body is wanted: a client that waits for the word (RFC 9110 §10.1.1) is given it."""
-        if self._phase is _Phase.BODY and self._head is not None and self._head.expects_continue and not self._begun:
-            self._write(CONTINUE)
-
-    def inform(self, fields: list[Field]) -> None:
-        """103 Early Hints from the upstream; HTTP/1.0 does not know them (RFC 9110 §15.2)."""
-        if not self._begun and self._head is not None and self._head.minor:
-            self._write(b"HTTP/1.1 103 Early Hints\r\n" + b"".join(_lines(fields)) + b"\r\n")
-
-    def answer(self, status: int, reason: bytes, fields: list[Field], body: bytes) -> None:
-        """Give a whole answer. Content-Length is added where it is missing and has a place."""
-        bodiless = self._without_body(status)
-        parts = self._begin(status, reason, fields, None if bodiless and not body else len(body))
-        if not bodiless:
-            parts.append(body)
-        self._write(b"".join(parts))
-        self._finish()
-
-    def begin(self, status: int, reason: bytes, fields: list[Field], length: int | None) -> None:
-        """Give the head of an answer whose body follows through `send`; *length* None: not known. Both leave with the
-        next `flush`, at the latest with `end`."""
-        self._chunked = False
-        if length is None and not self._without_body(status):
-            if self._head is not None and self._head.minor:
-                self._chunked = True
-            else:
-                self._keep_alive = False  # HTTP/1.0: the body ends with the connection
-        self._held += self._begin(status, reason, fields, length)
-
-    def send(self, data: bytes) -> None:
-        """A piece of the answer's body, not empty."""
-        self._held.append(chunk(data) if self._chunked else data)
-
-    def flush(self) -> None:
-        """Nothing more follows at once: what there is of the answer shall go."""
-        if self._held:
-            self._write(b"".join(self._held))
-            self._held.clear()
-
-    def end(self) -> None:
-        """The answer's body is whole."""
-        if self._chunked:
-            self._held.append(LAST_CHUNK)
-        self.flush()
-        self._finish()
-
-    def abort(self) -> None:
-        """Break off: what was given of the answer must not look whole. What the client can still be given, it is."""
-        self._receiver = None
-        self.flush()
-        self._transport.abort()
-
-    def pause_reading(self) -> None:
-        """The upstream does not keep up with the body."""
-        if self._phase is _Phase.BODY:
-            self.deadline = NEVER  # it is not the client that is slow
-            self._transport.pause_reading()
-
-    def resume_reading(self) -> None:
-        """It does again."""
-        if self._phase is _Phase.BODY:
-            self._await_body()
-            self._transport.resume_reading()
-
-    # -- asyncio.Protocol ---------------------------------------------------------------------------------------
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        transport = self._transport = cast("asyncio.Transport", transport)  # uvloop's is none by descent
-        peername = transport.get_extra_info("peername")
-        self.peer = peername[0] if isinstance(peername, tuple) else ""
-        sock = transport.get_extra_info("socket")
-        if sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # asyncio does not for an inherited socket
-        server = self._server
-        server.connections.add(self)
-        server.deadlines.add(self)
-        if len(server.connections) > self._limits.connections:
-            self._refuse(Fault.OVERLOADED)
-        else:
-            self.deadline = self._now() + self._limits.head_timeout
-
-    def data_received(self, data: bytes) -> None:
-        try:
-            match self._phase:
-                case _Phase.HEAD:
-                    self._read_head(self._buffer + data if self._buffer else data)
-                case _Phase.BODY:
-                    self._read_body(data)
-                case _Phase.WORK:
-                    self._buffer += data
-                    self._transport.pause_reading()
-                case _Phase.LINGER:
-                    self._lingered += len(data)
-                    if self._lingered > LINGER_BYTES:
-                        self._transport.abort()
-                case _Phase.CLOSED:
-                    pass
-        except Exception:  # a receiver's defect must end its connection, and nothing else
-            logging.getLogger(__name__).exception("a request's receiver failed")
-            self._drop_receiver()
-            self._transport.abort()
-
-    def eof_received(self) -> bool:
-        """The client has said all it will say. While a request is being treated it still reads (RFC 9112 §9.6)."""
-        self._half_closed = True
-        return self._phase is _Phase.WORK
-
-    def connection_lost(self, _error: Exception | None) -> None:
-        self._server.connections.discard(self)
-        self._server.deadlines.discard(self)
-        self._drop_receiver()
-        self._phase = _Phase.CLOSED
-
-    def pause_writing(self) -> None:
-        self.deadline = self._now() + self._limits.write_timeout
-        if self._receiver is not None:
-            self._receiver.answer_paused()
-
-    def resume_writing(self) -> None:
-        if self._phase is _Phase.WORK:
-            self.deadline = NEVER
-        elif self._phase is _Phase.BODY:
-            self._await_body()
-        if self._receiver is not None:
-            self._receiver.answer_resumed()
-
-    def overdue(self) -> None:
-        """The client is too slow, with whatever it is at."""
-        self.deadline = NEVER
-        match self._phase:
-            case _Phase.HEAD if self._buffer:
-                self._refuse(Fault.TIMEOUT)
-            case _Phase.HEAD if not self._transport.get_write_buffer_size():
-                self._transport.close()
-            case _Phase.BODY if not self._transport.get_write_buffer_size():
-                self._break(Fault.TIMEOUT)
-            case _:
-                self._transport.abort()
-
-    def drain(self) -> None:
-        """See `Server.drain`."""
-        self._keep_alive = False
-        if self._phase is _Phase.HEAD and not self._buffer:
-            self._transport.close()
-
-    # -- reading ------------------------------------------------------------------------------------------------
-
-    def _read_head(self, data: bytes) -> None:
-        if not self._buffer:
-            self.deadline = self._now() + self._limits.head_timeout
-        if data[:2] == b"\r\n":  # RFC 9112 §2.2: one empty line before a request is ignored
-            data = data[2:]
-        end = data.find(b"\r\n\r\n", max(0, self._searched - 3)) + 4
-        if end < 4:
-            self._await_head(data)
-            return
-        if end > self._limits.head:
-            self._refuse(Fault.FIELDS_TOO_LARGE)
-            return
-        self._buffer, self._searched = b"", 0
-        head = read_request(data[:end], self._limits)
-        if isinstance(head, Fault):
-            self._refuse(head)
-            return
-        self._receive(head, data[end:])
-
-    def _await_head(self, data: bytes) -> None:
-        """The head is not whole yet: keep it, as long as it can still become one within the limits."""
-        self._buffer, self._searched = data, len(data)
-        line = data.find(b"\r\n")
-        if line < 0 and len(data) > self._limits.request_line:
-            self._refuse(Fault.URI_TOO_LONG)
-        elif len(data) > self._limits.head:
-            self._refuse(Fault.FIELDS_TOO_LARGE)
-        elif self._half_closed:
-            self._transport.close()
-
-    def _receive(self, head: RequestHead, rest: bytes) -> None:
-        self._head = head
-        self._begun = False
-        self._keep_alive = head.keep_alive and not self._server.draining
-        self._body = body_reader(head.length, self._limits)
-        self._body_deadline = NEVER
-        receiver = self._receiver = self._server.application.receive(head, self)
-        if self._body is None:
-            self._phase, self.deadline, self._buffer = _Phase.WORK, NEVER, rest
-            receiver.started()
-            if self._receiver is receiver:
-                receiver.ended()
-            return
-        self._phase = _Phase.BODY
-        receiver.started()
-        if self._phase is _Phase.BODY:
-            self._await_body()
-            if rest:
-                self._read_body(rest)
-
-    def _await_body(self) -> None:
-        self.deadline = min(self._now() + self._limits.body_idle_timeout, self._body_deadline)
-
-    def _read_body(self, data: bytes) -> None:
-        assert self._body is not None  # noqa: S101
-        try:
-            content, rest = self._body.feed(data)
-        except MalformedBody:
-            self._break(Fault.BAD_REQUEST)
-            return
-        done = self._body.done
-        if content and self._receiver is not None:
-            self._receiver.received(content)
-        if self._phase is not _Phase.BODY:
-            return  # the receiver has answered already: the rest is of no interest
-        if not done:
-            self._await_body()
-            return
-        self._phase, self.deadline, self._buffer, self._body = _Phase.WORK, NEVER, rest, None
-        if self._receiver is not None:
-            self._receiver.ended()
-
-    def _break(self, fault: Fault) -> None:
-        """The body will not become whole."""
-        receiver = self._receiver
-        self._keep_alive = False
-        if receiver is not None:
-            receiver.broken(fault)
-
-    def _refuse(self, fault: Fault) -> None:
-        """Answer what is no usable request. Nothing behind it can be trusted."""
-        self._keep_alive = False
-        self._server.application.refuse(fault, self)
-
-    # -- answering ----------------------------------------------------------------------------------------------
-
-    def _without_body(self, status: int) -> bool:
-        return status in (204, 304) or (self._head is not None and self._head.method == b"HEAD")
-
-    def _begin(self, status: int, reason: bytes, fields: list[Field], length: int | None) -> list[bytes]:
-        """The parts of an answer's head."""
-        self._begun = True
-        if self._phase is not _Phase.WORK:
-            self._keep_alive = False  # the request is not whole: what follows on this connection is not a request
-        parts = [b"HTTP/1.1 %d %b\r\n" % (status, reason or _REASONS.get(status, b""))]
-        parts += _lines(fields)
-        names = {name.lower() for name, _ in fields}
-        if b"date" not in names:
-            parts.append(date_field())
-        if self._chunked:
-            parts.append(b"Transfer-Encoding: chunked\r\n")
-        elif length is not None and status != 204 and b"content-length" not in names:
-            parts.append(b"Content-Length: %d\r\n" % length)
-        if not self._keep_alive:
-            parts.append(b"Connection: close\r\n")
-        elif self._head is not None and self._head.minor == 0:
-            parts.append(b"Connection: keep-alive\r\n")
-        parts.append(b"\r\n")
-        return parts
-
-    def _write(self, data: bytes) -> None:
-        # uvloop raises on a write to a closed transport, in whoever's callback this is.
-        if not self._transport.is_closing():
-            self._transport.write(data)
-
-    def _finish(self) -> None:
-        """The answer is given: on to the next request, or the end."""
-        whole = self._phase is _Phase.WORK
-        self._receiver = self._head = self._body = None
-        self._chunked = False
-        if self._phase is _Phase.CLOSED:
-            return
-        if whole and self._keep_alive and (self._buffer or not self._half_closed):
-            self._phase = _Phase.HEAD
-            self.deadline = self._now() + self._limits.keepalive_timeout
-            if self._buffer:
-                self._loop.call_soon(self._next)
-        elif whole:
-            self._phase = _Phase.CLOSED
-            self._transport.close()
-            self.deadline = self._now() + self._limits.write_timeout  # an answer that nobody takes
-        else:
-            self._linger()
-
-    def _next(self) -> None:
-        """What has come behind the request that was just answered."""
-        if self._phase is _Phase.HEAD and not self._transport.is_closing():
-            data, self._buffer = self._buffer, b""
-            self._transport.resume_reading()
-            self.data_received(data)
-
-    def _linger(self) -> None:
-        self._phase = _Phase.LINGER
-        self.deadline = self._now() + LINGER_SECONDS
-        if self._transport.is_closing():
-            return
-        if self._half_closed or not self._transport.can_write_eof():
-            self._transport.close()
-        else:
-            self._transport.write_eof()
-
-    def _drop_receiver(self) -> None:
-        """The client is gone."""
-        receiver, self._receiver = self._receiver, None
-        if receiver is None:
-            return
-        try:
-            if self._phase is _Phase.BODY and not self._begun:
-                receiver.broken(None)
-            else:
-                receiver.gone()
-        except Exception:  # as in data_received
-            logging.getLogger(__name__).exception("a request's receiver failed as its client went")
-
-
-def _lines(fields: list[Field]) -> list[bytes]:
-    return [b"%b: %b\r\n" % field for field in fields]
+            connection.drop()

@@ -18,8 +18,7 @@ STATE_CODES = {State.IN_PROGRESS: b"i", State.COMPLETED: b"c", State.UNKNOWN: b"
 _STATES = {code: state for state, code in STATE_CODES.items()}
 
 _ATTEMPT = struct.Struct(">Bc16s16sQQQ16sH")
-_RESPONSE = struct.Struct(">HHHQBQI")
-_FIELD = struct.Struct(">HI")
+_RESPONSE = struct.Struct(">HHIQBQI")
 
 
 class Undecodable(Exception):
@@ -42,24 +41,9 @@ def encode(record: Record) -> bytes:
     )
     if response is None:
         return head + attempt.url
-    parts = [
-        head,
-        attempt.url,
-        _RESPONSE.pack(
-            response.status,
-            len(response.reason),
-            len(response.fields),
-            response.length,
-            response.truncated,
-            response.date,
-            len(response.body),
-        ),
-        response.reason,
-    ]
-    for name, value in response.fields:
-        parts += (_FIELD.pack(len(name), len(value)), name, value)
-    parts.append(response.body)
-    return b"".join(parts)
+    status, reason, fields, body, length, truncated, date = response
+    sizes = _RESPONSE.pack(status, len(reason), len(fields), length, truncated, date, len(body))
+    return b"".join((head, attempt.url, sizes, reason, fields, body))
 
 
 def decode(data: bytes, key_hash: bytes) -> Record:
@@ -79,13 +63,9 @@ def decode(data: bytes, key_hash: bytes) -> Record:
 
 def _response(reader: "_Reader") -> Response:
     head = _RESPONSE.unpack(reader.take(_RESPONSE.size))
-    status, reason_length, fields_count, length, truncated, date, body_length = head
-    reason = reader.take(reason_length)
-    fields = []
-    for _ in range(fields_count):
-        name_length, value_length = _FIELD.unpack(reader.take(_FIELD.size))
-        fields.append((reader.take(name_length), reader.take(value_length)))
-    response = Response(status, reason, tuple(fields), reader.take(body_length), length, bool(truncated), date)
+    status, reason_length, fields_length, length, truncated, date, body_length = head
+    reason, fields, body = reader.take(reason_length), reader.take(fields_length), reader.take(body_length)
+    response = Response(status, reason, fields, body, length, bool(truncated), date)
     if reader.left:
         raise Undecodable("bytes after the record")
     return response

@@ -1,4 +1,4 @@
-"""What is told of each request, once: a metric, and a line in the log. Keys are shown by their hash only."""
+"""What is told of each request, once: numbers for the metrics, a line for the log. Keys show by their hash only."""
 
 import structlog
 
@@ -11,13 +11,19 @@ class Journal:
     """*access*: where each request has its line, if anywhere; what went wrong has one in any case."""
 
     def __init__(self, metrics: Metrics, access: AccessLog | None) -> None:
-        self.metrics = metrics
+        self._metrics = metrics
         self._log = structlog.get_logger("proxy")
         self._access = access
+        self.claimed = metrics.store["claim"].observe
+        self.settled = metrics.store["settle"].observe
+        self.released = metrics.store["release"].observe
+        self.read = metrics.store["read"].observe
+        self.responded = metrics.upstream.observe
+        """Seconds that it took, each."""
 
     def request(self, method: bytes, path: bytes, status: int, outcome: str, seconds: float, key_hash: bytes) -> None:
         """A request has its answer. *path*: without query, which may carry secrets; *key_hash*: empty without a key."""
-        self.metrics.outcomes[outcome].inc()
+        self._metrics.outcomes[outcome] += 1
         if self._access is not None:
             self._access.write(
                 method=method.decode("ascii"),
@@ -28,22 +34,20 @@ class Journal:
                 key=key_hash.hex(),
             )
 
-    def upstream(self, seconds: float) -> None:
-        """The head of a response has come."""
-        self.metrics.upstream_seconds.observe(seconds)
-
-    def store(self, operation: str, seconds: float) -> None:
-        """The store has answered."""
-        self.metrics.store_seconds[operation].observe(seconds)
+    def malformed(self, fault: str) -> None:
+        """What came was no request that could be served."""
+        self._metrics.outcomes["refused"] += 1
+        self._log.info("malformed request", fault=fault)
 
     def store_failure(self, operation: str, why: str, key_hash: bytes) -> None:
         """The store gave no usable answer."""
-        self.metrics.store_failures[operation].inc()
+        self._metrics.store_failures[operation] += 1
         self._log.warning("store unavailable", operation=operation, why=why, key=key_hash.hex())
 
     def unknown(self, attempt: Attempt, why: str) -> None:
         """The request may have been executed, and nobody here knows."""
-        self._log.warning("outcome unknown", why=why, key=attempt.key_hash.hex(), url=_path(attempt.url))
+        path = attempt.url.partition(b"?")[0].decode("latin-1")
+        self._log.warning("outcome unknown", why=why, key=attempt.key_hash.hex(), url=path)
 
     def not_sent(self, why: str, key_hash: bytes) -> None:
         """The upstream could not be reached."""
@@ -65,7 +69,3 @@ class Journal:
             token=attempt.token.hex()[:8],
             owner=owner.token.hex()[:8],
         )
-
-
-def _path(url: bytes) -> str:
-    return url.partition(b"?")[0].decode("latin-1")

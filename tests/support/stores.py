@@ -1,5 +1,5 @@
-"""Stores for tests: records to put in, an awaitable face for the callbacks, and the media on which a store lies, where a
-test can look at what is there, damage it, or make its end come sooner."""
+"""Stores for tests: records to put in, an awaitable face for the callbacks, and the media on which a store lies, where
+a test can look at what is there, damage it, or make its end come sooner."""
 
 import asyncio
 import os
@@ -47,7 +47,7 @@ def claim_of(key_hash: bytes | None = None, **changes: Any) -> Record:
 
 
 def completed(claim: Record, body: bytes = b'{"Id": "2241581"}') -> Record:
-    fields = ((b"Content-Type", b"application/json"), (b"Set-Cookie", b"a=1"), (b"set-cookie", b"b=2"))
+    fields = b"Content-Type: application/json\r\nSet-Cookie: a=1\r\nset-cookie: b=2\r\n"
     response = Response(200, b"OK", fields, body, len(body), truncated=False, date=1452723956)
     return claim._replace(state=State.COMPLETED, response=response)
 
@@ -200,6 +200,8 @@ class RedisMedium:
         """By the hash in the record: how names are made is the store's own affair."""
         for name in await self._client.keys(f"{self._prefix}*"):
             data = await self._client.get(name)
+            assert isinstance(name, bytes)
+            assert isinstance(data, bytes)
             if data[HASH_OFFSET : HASH_OFFSET + len(key_hash)] == key_hash:
-                return bytes(name)
+                return name
         raise AssertionError("there is no record of this key")

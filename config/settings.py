@@ -1,0 +1,230 @@
+"""Every setting: its type, its default, its unit and why. One frozen model; the docstrings are also the comments of
+`example.toml`.
+
+Durations are in seconds and sizes in bytes here; people write them as `24h` and `1MiB` (`units.py`).
+"""
+
+from collections.abc import Iterator
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic.fields import FieldInfo
+
+from config.units import DAY, KIB, MIB, MINUTE, Duration, DurationOrNone, Size
+from config.urls import Address, ListenAddress, StoreUrl, UpstreamHost, UpstreamUrl
+from config.values import (
+    Count,
+    CountOrNone,
+    HashSecret,
+    KeyChars,
+    List,
+    Method,
+    Network,
+    NonEmptyList,
+    ReleaseStatus,
+    ResponsePath,
+    Text,
+    Token,
+)
+
+RequestLine = Annotated[Size, Field(ge=256, le=32 * KIB)]  # a record gives the URL 64 KiB: its line and its host
+Head = Annotated[Size, Field(ge=256, le=MIB)]
+ResponseHead = Annotated[Size, Field(ge=256, le=64 * KIB)]  # a record gives a field's name 64 KiB
+KeyLength = Annotated[Count, Field(le=1024)]
+
+
+class Section(BaseModel):
+    """Frozen, and without unknown names: a setting with a typing error would silently not be set."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class Upstream(Section):
+    """The API that is fronted."""
+
+    url: UpstreamUrl
+    """The API, as http://HOST:PORT or https://HOST:PORT, without a path: paths are forwarded as they come. Required."""
+    timeout: Duration = MINUTE
+    """How long a guarded exchange may take, from its first byte to the last of the response; after that its outcome is
+    unknown. For what passes through: until the response's head, and between two pieces of its body, so that downloads
+    and event streams are not cut. Longer than the slowest payment takes."""
+    connect_timeout: Duration = 5.0
+    """How long a connection may take to come about, TLS included. Nothing was sent by then: the key is free again."""
+    max_connections: Count = 100
+    """Connections to the API, per worker: so many requests it gets at a time."""
+    max_waiting: CountOrNone = 1000
+    """Requests that may wait for a connection, per worker; one more is answered 503 at once. Bounds the memory."""
+    pool_timeout: Duration = 5.0
+    """How long a request may wait for a connection before it is answered 503."""
+    idle_timeout: Duration = 4.0
+    """How long a connection may stay unused. Must be shorter than the API's own limit (nginx 75s, Node 5s; with
+    gunicorn, 2s, set 1s): a request that meets a connection in its closing has an unknown outcome."""
+    host: UpstreamHost = "upstream"
+    """The Host field that the API sees: "upstream" (the one of its URL), "preserve" (the client's) or a name."""
+
+
+class Store(Section):
+    """Where the records lie."""
+
+    url: StoreUrl = "sqlite:idempotency.db"
+    """sqlite:relative.db or sqlite:///absolute/path (one machine), redis://[[USER]:PASSWORD@]HOST[:PORT][/DB] or
+    rediss:// (TLS, with ?ssl_ca_certs=FILE for a CA of your own) for several, or memory:// (trials: it forgets at a
+    restart). A password is better off in the environment: IDEMPOTENCY_PROXY_STORE__URL."""
+    deadline: Duration = 1.0
+    """How long the store may take for one answer; a claim without one is answered 503, and nothing is forwarded."""
+    prefix: Text = "idempotency:"
+    """What the names of our records begin with, where the store is shared with others (Redis)."""
+    hash_secret: HashSecret = SecretStr("")
+    """Keys and credentials are kept as hashes only; with a secret (at most 64 bytes), who reads the store cannot try
+    out guesses either. All proxies on one store need the same one: with another secret every key is a new key."""
+    allow_eviction: bool = False
+    """Use a Redis whose maxmemory-policy may evict. A key that was evicted can be paid twice."""
+
+
+class Idempotency(Section):
+    """What a key is, and what it does."""
+
+    header: Token = "Idempotency-Key"
+    """The field that carries the key."""
+    key_min: KeyLength = 16
+    """Characters of the shortest key: shorter ones are guessed, or met twice by accident."""
+    key_max: KeyLength = 36
+    """Characters of the longest key: a UUID has 36."""
+    key_chars: KeyChars = "A-Za-z0-9-"
+    """The characters of a key, as the inside of a regular expression's character class. Comma, double quote, slash and
+    control characters cannot be among them."""
+    retention: Duration = DAY
+    """How long a key is taken, counted from its first use. Longer than any client goes on retrying, and than the lease:
+    store.deadline + upstream.pool_timeout + upstream.connect_timeout + upstream.timeout + lease_margin."""
+    lease_margin: DurationOrNone = 5.0
+    """What is added to the deadlines of an exchange before its key reads as unknown: for slow timers, not for slow
+    servers."""
+    methods: NonEmptyList[Method] = ("POST",)
+    """The methods that are guarded. With any other the key is no business of ours and passes through."""
+    release_statuses: List[ReleaseStatus] = (401, 429)
+    """Statuses with which the API turns a request away before it treats it: they free the key, so that a client whose
+    token had expired can come back with the same one. Add 403 only if the API never gives it after the fact."""
+    dialect: Literal["mangopay"] = "mangopay"
+    """How refusals are written."""
+
+
+class Responses(Section):
+    """How a client gets a response that it lost."""
+
+    paths: NonEmptyList[ResponsePath] = ("/responses/{key}",)
+    """Where the record of a key is shown, as templates: {key} takes one segment, so does {any_other_name}. GET and HEAD
+    there never reach the API."""
+    authorize: Literal["credential", "none"] = "credential"
+    """Who is shown a record: "credential" (who presents the credential that made the request; to all others the key is
+    not known) or "none" (whoever knows the key)."""
+    credential_headers: NonEmptyList[Token] = ("Authorization", "X-Api-Key")
+    """The fields that carry credentials; the first that is present counts."""
+    wait_max: DurationOrNone = 30.0
+    """The longest that a client may ask us to wait for a key in progress (Prefer: wait=N, RFC 7240)."""
+    view_limit: Size = 4 * MIB
+    """How large a compressed body may become when it is shown; over it, the view has the compressed bytes."""
+
+
+class Recording(Section):
+    """What is kept of a response."""
+
+    max_body: Size = MIB
+    """The largest body that is recorded; a larger one is given to the client whole, and the record says Truncated."""
+
+
+class Limits(Section):
+    """What one client may ask for. Each limit is per connection unless it says otherwise."""
+
+    request_line: RequestLine = 8 * KIB
+    """The request line; a longer one is answered 414."""
+    head: Head = 32 * KIB
+    """The request's head, request line included; a larger one is answered 431."""
+    fields: Count = 100
+    """Fields in a head; more are answered 431."""
+    body: Size = 10 * MIB
+    """The body of a guarded request, which is read whole before the key is claimed; a larger one is answered 413. What
+    passes through has no limit: it is not kept."""
+    head_timeout: Duration = 10.0
+    """How long a request's head may take, else 408."""
+    body_idle_timeout: Duration = 30.0
+    """How long a request's body may pause, else 408."""
+    body_timeout: Duration = 2 * MINUTE
+    """How long a guarded request's body may take in all, else 408: a byte now and then would hold on for days."""
+    write_timeout: Duration = MINUTE
+    """How long a client may read nothing of its response before its connection is closed. The record stays."""
+    keepalive_timeout: Duration = 75.0
+    """How long a client's connection may stay unused. Longer than that of a load balancer in front (AWS: 60s), or it
+    sends into a connection in its closing."""
+    drain_timeout: Duration = 80.0
+    """How long a stop waits for requests under way. The orchestrator's patience must be longer (Kubernetes: 30s by
+    default, terminationGracePeriodSeconds)."""
+    connections: Count = 10_000
+    """Client connections, per worker; one more is closed at once."""
+    response_head: ResponseHead = 64 * KIB
+    """The head of the API's response; a larger one is unusable, and the outcome of a guarded request unknown."""
+    trailers: Size = 8 * KIB
+    """Trailers of a chunked body; they are read and dropped."""
+    chunk_extensions: Size = KIB
+    """Extensions of one chunk; they are read and dropped."""
+
+
+class Forwarded(Section):
+    """What the API is told of the way a request came."""
+
+    trusted: List[Network] = ()
+    """Networks (CIDR) of proxies in front: the X-Forwarded-For, -Proto and -Host that they send are kept and appended
+    to. From anyone else they are replaced: who could write them could lie about the client."""
+    via: Token = "idempotency-proxy"
+    """Our name in Via (RFC 9110 §7.6.3)."""
+
+
+class Log(Section):
+    """What is told to people."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    """The least that is logged."""
+    requests: bool = True
+    """One line a request. Unknown outcomes and store failures are logged in any case."""
+    format: Literal["json", "console"] = "json"
+    """"json" (one object a line, for collectors) or "console" (for eyes)."""
+
+
+class Settings(Section):
+    """All of them. That each is right is seen to here; that they go together, in `conflicts.py`."""
+
+    listen: ListenAddress = Address("127.0.0.1", 8080)
+    """Where clients connect: HOST:PORT or [IPv6]:PORT; port 0 is any free port. Loopback, until someone opens it."""
+    ops_listen: ListenAddress = Address("127.0.0.1", 9090)
+    """Where /healthz, /readyz and /metrics are. Not for clients: keep it off the public network."""
+    workers: Count = 1
+    """Processes that share the port; one uses one core."""
+
+    upstream: Upstream
+    store: Store = Store()
+    idempotency: Idempotency = Idempotency()
+    responses: Responses = Responses()
+    record: Recording = Recording()
+    limits: Limits = Limits()
+    forwarded: Forwarded = Forwarded()
+    log: Log = Log()
+
+    @property
+    def lease(self) -> float:
+        """Seconds from before the claim to the moment at which a key that is still in progress reads as unknown: the
+        longest that an exchange can take, every wait of it counted."""
+        return (
+            self.store.deadline
+            + self.upstream.pool_timeout
+            + self.upstream.connect_timeout
+            + self.upstream.timeout
+            + self.idempotency.lease_margin
+        )
+
+
+def every_setting(section: type[BaseModel] = Settings, prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
+    """Dotted name and field of each setting, in their order."""
+    for name, field in section.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, Section):
+            yield from every_setting(field.annotation, f"{name}.")
+        else:
+            yield f"{prefix}{name}", field

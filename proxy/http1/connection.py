@@ -1,0 +1,387 @@
+"""One connection from a client: requests come in, one at a time, and each is handed to a receiver, which answers it.
+
+What comes behind a request that is being treated waits in a buffer of one read; then reading is paused. So memory is
+bounded by construction, and pipelined requests are answered in order.
+"""
+
+import asyncio
+import logging
+import socket
+import struct
+from enum import Enum, auto
+from http import HTTPStatus
+from typing import cast
+
+from proxy.deadlines import NEVER
+from proxy.http1.body import LAST_CHUNK, BodyReader, MalformedBody, body_reader, chunk
+from proxy.http1.date import date_field
+from proxy.http1.message import Fault, RequestHead, read_request
+from proxy.http1.server import Receiver, Server
+
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+LINGER_SECONDS = 2.0
+LINGER_BYTES = 1024 * 1024
+"""How long, and for how much, a connection is still read that was answered before its request was whole: closed at
+once, the client would see a broken pipe in the place of its answer (RFC 9112 §9.6)."""
+_REASONS = {status.value: status.phrase.encode("ascii") for status in HTTPStatus}
+_RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER: on, 0 seconds
+
+
+class _Phase(Enum):
+    HEAD = auto()  # a request is awaited, or part of its head is there
+    WORK = auto()  # it is whole, and being treated
+    BODY = auto()  # its body is being read
+    LINGER = auto()  # answered; what still comes is thrown away
+    CLOSED = auto()
+
+
+class ServerConnection(asyncio.Protocol):
+    """See the module."""
+
+    def __init__(self, server: Server) -> None:
+        self.deadline = NEVER
+        self.peer = ""
+        """The client's address, without port."""
+        self.context: object = None
+        """Whatever the application keeps for the connection."""
+        self._server = server
+        self._limits = server.limits
+        self._now = server.deadlines.now
+        self._transport: asyncio.Transport
+        self._phase = _Phase.HEAD
+        self._buffer = b""
+        self._searched = 0
+        self._head: RequestHead | None = None
+        self._body: BodyReader | None = None
+        self._body_deadline = NEVER
+        self._receiver: Receiver | None = None
+        self._begun = False
+        """The answer's head is given."""
+        self._chunked = False
+        self._held: list[bytes] = []
+        """Given, and not handed to the transport yet: a write is a system call."""
+        self._keep_alive = True
+        self._half_closed = False
+        self._lingered = 0
+
+    # -- towards the receiver -----------------------------------------------------------------------------------
+
+    def body_within(self, seconds: float) -> None:
+        """The whole body of this request must be there in this time."""
+        self._body_deadline = self._now() + seconds
+
+    def wants_body(self) -> None:
+        """The body is wanted: a client that waits for the word (RFC 9110 §10.1.1) is given it."""
+        if self._phase is _Phase.BODY and self._head is not None and self._head.expects_continue and not self._begun:
+            self._write(CONTINUE)
+
+    def inform(self, fields: bytes) -> None:
+        """103 Early Hints from the upstream; HTTP/1.0 does not know them (RFC 9110 §15.2)."""
+        if not self._begun and self._head is not None and self._head.minor:
+            self._write(b"HTTP/1.1 103 Early Hints\r\n" + fields + b"\r\n")
+
+    def answer(self, status: int, reason: bytes, fields: bytes, body: bytes) -> None:
+        """Give a whole answer. *fields*: lines, each with its CRLF; what is missing of Date and Content-Length is
+        added. The answer to a HEAD is given without its *body*."""
+        bodiless = self._bodiless(status)
+        head = self._begin(status, reason, fields, None if bodiless and not body else len(body))
+        self._write(head if bodiless else head + body)
+        self._finish()
+
+    def begin(self, status: int, reason: bytes, fields: bytes, length: int | None) -> None:
+        """Give the head of an answer whose body follows through `send`; *length* None: not known. Both leave with the
+        next `flush`, at the latest with `end`."""
+        self._chunked = False
+        if length is None and not self._bodiless(status):
+            if self._head is not None and self._head.minor:
+                self._chunked = True
+            else:
+                self._keep_alive = False  # HTTP/1.0: the body ends with the connection
+        self._held.append(self._begin(status, reason, fields, length))
+
+    def send(self, data: bytes) -> None:
+        """A piece of the answer's body, not empty."""
+        self._held.append(chunk(data) if self._chunked else data)
+
+    def flush(self) -> None:
+        """Nothing more follows at once: what there is of the answer shall go."""
+        if self._held:
+            held, self._held = self._held, []
+            self._write(b"".join(held))
+
+    def end(self) -> None:
+        """The answer's body is whole."""
+        if self._chunked:
+            self._held.append(LAST_CHUNK)
+        self.flush()
+        self._finish()
+
+    def abort(self) -> None:
+        """Break off: the client gets what was given of the answer, and cannot take it for whole. A body that ends with
+        its connection would look so, unless the connection is reset (RFC 9112 §8)."""
+        self.flush()
+        self._receiver = None
+        if not self._chunked and not self._keep_alive and not self._transport.is_closing():
+            self._socket().setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+            self._transport.abort()
+        else:
+            self._close()
+
+    def pause_reading(self) -> None:
+        """The upstream does not keep up with the body."""
+        if self._phase is _Phase.BODY:
+            self.deadline = NEVER  # it is not the client that is slow
+            self._transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        """It does again."""
+        if self._phase is _Phase.BODY:
+            self._await_body()
+            self._transport.resume_reading()
+
+    # -- asyncio.Protocol ---------------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's is none by descent
+        peername = transport.get_extra_info("peername")
+        if isinstance(peername, tuple):
+            self.peer = peername[0]
+            self._socket().setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # asyncio leaves it out at times
+        server = self._server
+        server.connections.add(self)
+        server.deadlines.add(self)
+        self.deadline = self._now() + self._limits.head_timeout
+        if len(server.connections) > self._limits.connections:
+            self._refuse(Fault.OVERLOADED)
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            match self._phase:
+                case _Phase.HEAD:
+                    self._read_head(data)
+                case _Phase.WORK:
+                    self._buffer += data
+                    self._transport.pause_reading()
+                case _Phase.BODY:
+                    self._read_body(data)
+                case _Phase.LINGER:
+                    self._lingered += len(data)
+                    if self._lingered > LINGER_BYTES:
+                        self._transport.abort()
+                case _Phase.CLOSED:
+                    pass
+        except Exception:  # a receiver's defect must end its connection, and nothing else
+            logging.getLogger(__name__).exception("a request's receiver failed")
+            self.drop()
+
+    def eof_received(self) -> bool:
+        """The client has said all it will say. While a request is being treated it still reads (RFC 9112 §9.6)."""
+        self._half_closed = True
+        return self._phase is _Phase.WORK
+
+    def connection_lost(self, _error: Exception | None) -> None:
+        self._server.connections.discard(self)
+        self._server.deadlines.discard(self)
+        self._drop_receiver()
+        self._phase = _Phase.CLOSED
+
+    def pause_writing(self) -> None:
+        self.deadline = self._now() + self._limits.write_timeout
+        if self._receiver is not None:
+            self._receiver.answer_paused()
+
+    def resume_writing(self) -> None:
+        if self._phase is _Phase.WORK:
+            self.deadline = NEVER
+        elif self._phase is _Phase.BODY:
+            self._await_body()
+        if self._receiver is not None:
+            self._receiver.answer_resumed()
+
+    def overdue(self) -> None:
+        """The client is too slow, with whatever it is at."""
+        self.deadline = NEVER
+        stuck = self._transport.get_write_buffer_size() > 0
+        if stuck or self._phase is _Phase.LINGER or self._phase is _Phase.CLOSED:
+            self.drop()
+        elif self._phase is _Phase.BODY and self._receiver is not None:
+            self._keep_alive = False
+            self._receiver.broken(Fault.TIMEOUT)
+        elif self._buffer:
+            self._refuse(Fault.TIMEOUT)
+        else:
+            self._close()
+
+    def drain(self) -> None:
+        """See `Server.drain`."""
+        self._keep_alive = False
+        if self._phase is _Phase.HEAD and not self._buffer:
+            self._close()
+
+    def drop(self) -> None:
+        """End it now, whatever is under way."""
+        self._drop_receiver()
+        self._transport.abort()
+
+    # -- reading ------------------------------------------------------------------------------------------------
+
+    def _read_head(self, data: bytes) -> None:
+        if self._buffer:
+            data = self._buffer + data
+        if data[:2] == b"\r\n":  # RFC 9112 §2.2: one empty line before a request is ignored
+            data = data[2:]
+        end = data.find(b"\r\n\r\n", self._searched) + 4
+        if end < 4:
+            self._await_head(data)
+        elif end > self._limits.head:
+            self._refuse(Fault.FIELDS_TOO_LARGE)
+        else:
+            self._buffer, self._searched = b"", 0
+            head = read_request(data[:end], self._limits)
+            if isinstance(head, Fault):
+                self._refuse(head)
+            else:
+                self._receive(head, data[end:])
+
+    def _await_head(self, data: bytes) -> None:
+        """The head is not whole yet: keep it, as long as it can still become one within the limits."""
+        if not self._buffer:
+            self.deadline = self._now() + self._limits.head_timeout
+        self._buffer, self._searched = data, max(0, len(data) - 3)
+        if len(data) > self._limits.request_line and b"\r\n" not in data:
+            self._refuse(Fault.URI_TOO_LONG)
+        elif len(data) > self._limits.head:
+            self._refuse(Fault.FIELDS_TOO_LARGE)
+        elif self._half_closed:
+            self._close()
+
+    def _receive(self, head: RequestHead, rest: bytes) -> None:
+        self._head = head
+        self._begun = False
+        self._keep_alive = head.keep_alive and not self._server.draining
+        length = head.length
+        receiver = self._receiver = self._server.application.receive(head, self)
+        if 0 <= length <= len(rest):
+            self._phase, self.deadline = _Phase.WORK, NEVER
+            self._buffer = rest[length:]
+            receiver.whole(rest[:length])
+            return
+        self._phase = _Phase.BODY
+        self._body = body_reader(length, self._limits)
+        self._body_deadline = NEVER
+        receiver.started()
+        if self._phase is _Phase.BODY:
+            self._await_body()
+            if rest:
+                self._read_body(rest)
+
+    def _await_body(self) -> None:
+        self.deadline = min(self._now() + self._limits.body_idle_timeout, self._body_deadline)
+
+    def _read_body(self, data: bytes) -> None:
+        body, receiver = self._body, self._receiver
+        if body is None or receiver is None:
+            return
+        try:
+            content, rest = body.feed(data)
+        except MalformedBody:
+            self._keep_alive = False
+            receiver.broken(Fault.BAD_REQUEST)
+            return
+        done = body.done
+        if content:
+            receiver.received(content)
+        if self._phase is not _Phase.BODY:
+            return  # the receiver has answered already: the rest is of no interest
+        if not done:
+            self._await_body()
+            return
+        self._phase, self.deadline, self._buffer, self._body = _Phase.WORK, NEVER, rest, None
+        receiver.ended()
+
+    def _refuse(self, fault: Fault) -> None:
+        """Answer what is no usable request. Nothing behind it can be trusted."""
+        self._keep_alive = False
+        self._server.application.refuse(fault, self)
+
+    # -- answering ----------------------------------------------------------------------------------------------
+
+    def _bodiless(self, status: int) -> bool:
+        return status in (204, 304) or (self._head is not None and self._head.method == b"HEAD")
+
+    def _begin(self, status: int, reason: bytes, fields: bytes, length: int | None) -> bytes:
+        """An answer's head."""
+        self._begun = True
+        if self._phase is not _Phase.WORK:
+            self._keep_alive = False  # the request is not whole: what follows on this connection is not a request
+        names = b"\n" + fields.lower()
+        framing = b""
+        if self._chunked:
+            framing = b"Transfer-Encoding: chunked\r\n"
+        elif length is not None and status != 204 and b"\ncontent-length:" not in names:
+            framing = b"Content-Length: %d\r\n" % length
+        if not self._keep_alive:
+            framing += b"Connection: close\r\n"
+        elif self._head is not None and self._head.minor == 0:
+            framing += b"Connection: keep-alive\r\n"
+        date = b"" if b"\ndate:" in names else date_field()
+        return b"HTTP/1.1 %d %b\r\n%b%b%b\r\n" % (status, reason or _REASONS.get(status, b""), fields, date, framing)
+
+    def _write(self, data: bytes) -> None:
+        # uvloop raises on a write to a closed transport, in whoever's callback this is.
+        if not self._transport.is_closing():
+            self._transport.write(data)
+
+    def _finish(self) -> None:
+        """The answer is given: on to the next request, or the end."""
+        self._receiver = self._head = self._body = None
+        self._chunked = False
+        if self._phase is not _Phase.WORK:
+            self._linger()
+        elif self._keep_alive and (self._buffer or not self._half_closed):
+            self._phase = _Phase.HEAD
+            self.deadline = self._now() + self._limits.keepalive_timeout
+            if self._buffer:
+                asyncio.get_running_loop().call_soon(self._next)
+        else:
+            self._close()
+
+    def _next(self) -> None:
+        """What has come behind the request that was just answered."""
+        if self._phase is _Phase.HEAD and not self._transport.is_closing():
+            data, self._buffer = self._buffer, b""
+            self._transport.resume_reading()
+            self.data_received(data)
+
+    def _close(self) -> None:
+        """Close, when what was given is written; an answer that nobody takes is dropped."""
+        self._phase = _Phase.CLOSED
+        self.deadline = self._now() + self._limits.write_timeout
+        self._transport.close()
+
+    def _linger(self) -> None:
+        if self._phase is _Phase.CLOSED or self._transport.is_closing():
+            return
+        self._phase = _Phase.LINGER
+        self.deadline = self._now() + LINGER_SECONDS
+        if self._half_closed or not self._transport.can_write_eof():
+            self._close()
+        else:
+            self._transport.write_eof()
+            self._transport.resume_reading()
+
+    def _drop_receiver(self) -> None:
+        """The client is gone."""
+        receiver, self._receiver = self._receiver, None
+        if receiver is None:
+            return
+        try:
+            if self._phase is _Phase.BODY and not self._begun:
+                receiver.broken(None)
+            else:
+                receiver.gone()
+        except Exception:  # as in data_received
+            logging.getLogger(__name__).exception("a request's receiver failed as its client went")
+
+    def _socket(self) -> socket.socket:
+        return cast("socket.socket", self._transport.get_extra_info("socket"))

@@ -1,0 +1,149 @@
+"""The four operations, once, for every store that is written in Python: what they do to the rows of a store that runs
+one of them at a time. Which of them may do what is the table of `proxy.core.lifecycle`, and whose token it is."""
+
+from collections.abc import Callable
+from typing import NamedTuple, Protocol, TypeVar
+
+from proxy.core.lifecycle import TRANSITIONS, Event, State
+from proxy.core.record import Record
+from proxy.store.base import (
+    Absent,
+    ClaimResult,
+    Done,
+    Foreign,
+    Found,
+    Granted,
+    ReadResult,
+    SettleResult,
+    Unavailable,
+)
+from proxy.store.codec import Undecodable, decode, encode
+
+SETTLING = {State.COMPLETED: Event.COMPLETE, State.UNKNOWN: Event.LOSE}
+"""The event that a record to be settled stands for, by its state."""
+
+R = TypeVar("R")
+
+
+class Row(NamedTuple):
+    """An encoded record, and the moment at which it expires (ms, by the clock of its store)."""
+
+    data: bytes
+    expires: int
+
+
+NOTHING = Row(b"", 0)
+
+
+class Full(Exception):
+    """There is no room for one more record; the message says for how many there is."""
+
+
+class Rows(Protocol):
+    """Where rows lie, by key hash."""
+
+    def now(self) -> int:
+        """The clock by which rows expire, in ms."""
+
+    def at(self, unix_ms: int) -> int:
+        """A moment of the wall clock, by this clock."""
+
+    def get(self, key_hash: bytes) -> Row | None:
+        """What is there, expired or not."""
+
+    def put(self, key_hash: bytes, row: Row) -> None:
+        """Write it, over what is there; raise Full."""
+
+    def remove(self, key_hash: bytes) -> None:
+        """Remove it, where it is there."""
+
+
+Operation = Callable[[Rows], R]
+
+
+def claim(record: Record) -> Operation[ClaimResult]:
+    """See Store.claim. Own, but no longer in progress, is settled: found, for it is not to be sent again."""
+    attempt, data = record.attempt, encode(record)
+
+    def operate(rows: Rows) -> ClaimResult:
+        row, there = _look(rows, attempt.key_hash)
+        if there is None:
+            rows.put(attempt.key_hash, Row(data, rows.now() + attempt.retention))
+            return Granted()
+        if there.attempt.token == attempt.token and there.state is State.IN_PROGRESS:
+            return Granted()
+        return _found(rows, row, there)
+
+    return _guarded(operate)
+
+
+def settle(record: Record) -> Operation[SettleResult]:
+    """See Store.settle. What the table does not allow to the own token was overtaken by the same settle or by a better
+    one: done. What would have expired by now is not written."""
+    attempt, data, event = record.attempt, encode(record), SETTLING[record.state]
+
+    def operate(rows: Rows) -> SettleResult:
+        row, there = _look(rows, attempt.key_hash)
+        if there is None:
+            expires = rows.at(attempt.first_used + attempt.retention)
+            if expires > rows.now():
+                rows.put(attempt.key_hash, Row(data, expires))
+        elif there.attempt.token != attempt.token:
+            return Foreign(there)
+        elif (there.state, event) in TRANSITIONS:
+            rows.put(attempt.key_hash, Row(data, row.expires))
+        return Done()
+
+    return _guarded(operate)
+
+
+def release(record: Record) -> Operation[SettleResult]:
+    """See Store.release. What counts is the state in the record, not what it reads as."""
+    attempt = record.attempt
+
+    def operate(rows: Rows) -> SettleResult:
+        _, there = _look(rows, attempt.key_hash)
+        if there is None:
+            return Done()
+        if there.attempt.token != attempt.token or (there.state, Event.RELEASE) not in TRANSITIONS:
+            return Foreign(there)
+        rows.remove(attempt.key_hash)
+        return Done()
+
+    return _guarded(operate)
+
+
+def read(key_hash: bytes) -> Operation[ReadResult]:
+    """See Store.read."""
+
+    def operate(rows: Rows) -> ReadResult:
+        row, there = _look(rows, key_hash)
+        return Absent() if there is None else _found(rows, row, there)
+
+    return _guarded(operate)
+
+
+def _look(rows: Rows, key_hash: bytes) -> tuple[Row, Record | None]:
+    row = rows.get(key_hash)
+    if row is None or row.expires <= rows.now():
+        return NOTHING, None
+    return row, decode(row.data, key_hash)
+
+
+def _found(rows: Rows, row: Row, record: Record) -> Found:
+    age = rows.now() - (row.expires - record.attempt.retention)
+    return Found(record, record.reads_as(age))
+
+
+def _guarded(operate: Operation[R]) -> Operation[R | Unavailable]:
+    """A record that cannot be decoded is never absent; a store that is full is not available to new records."""
+
+    def guarded(rows: Rows) -> R | Unavailable:
+        try:
+            return operate(rows)
+        except Undecodable as error:
+            return Unavailable(f"a record cannot be decoded: {error}")
+        except Full as error:
+            return Unavailable(f"full: {error}")
+
+    return guarded

@@ -1,0 +1,170 @@
+"""The whole proxy, in this process and on the test's loop, with sockets at both ends."""
+
+import asyncio
+import json
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import Any
+from uuid import uuid4
+
+from prometheus_client import CollectorRegistry
+
+from config.load import load
+from proxy.app import App, listen
+from tests.support.raw import Field, Incomplete, Reply, exchange, parse, take
+
+HOST = b"api.example.com"
+PATH = b"/v2.01/acme/payouts/bankwire/"
+BODY = b'{"Amount": 471}'
+QUIET = {"listen": "127.0.0.1:0", "log.requests": False}
+
+
+def new_key() -> bytes:
+    """A key that nobody has used."""
+    return str(uuid4()).encode("ascii")
+
+
+def request(
+    method: bytes, target: bytes, fields: Sequence[Field] = (), body: bytes = b"", *, host: bytes = HOST
+) -> bytes:
+    """A request with these fields behind its Host, as they are; and the bytes of a body, however it is framed."""
+    lines = [b"%b %b HTTP/1.1" % (method, target), b"Host: %b" % host, *(b"%b: %b" % field for field in fields)]
+    return b"\r\n".join(lines) + b"\r\n\r\n" + body
+
+
+def post(key: bytes | None = None, fields: Sequence[Field] = (), body: bytes = BODY, *, path: bytes = PATH) -> bytes:
+    """A POST of *body*, with a key or without."""
+    own = [] if key is None else [(b"Idempotency-Key", key)]
+    return request(b"POST", path, [*own, *fields, (b"Content-Length", b"%d" % len(body))], body)
+
+
+def responses(key: bytes) -> bytes:
+    """Where the record of *key* is shown."""
+    return b"/responses/%b/" % key
+
+
+class Proxy:
+    """Listens on a free port of 127.0.0.1 within `async with`. *flags*: dotted names of settings, as on the command line."""
+
+    def __init__(self, flags: Mapping[str, Any]) -> None:
+        settings = load(None, {**QUIET, **flags})
+        self._socket = listen(settings)
+        self._app = App(settings, CollectorRegistry())
+        self._running = False
+        self.port: int = self._socket.getsockname()[1]
+
+    async def start(self) -> None:
+        """Open the store, and listen."""
+        await self._app.start(self._socket)
+        self._running = True
+
+    async def stop(self, *, at_once: bool = False) -> None:
+        """End in good order, with what is under way; *at_once*: without it."""
+        self._running = False
+        hurry = asyncio.Event()
+        if at_once:
+            hurry.set()
+        await self._app.stop(hurry)
+        self._socket.close()
+
+    async def __aenter__(self) -> "Proxy":
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._running:
+            await self.stop(at_once=True)
+
+    async def call(self, data: bytes, *, head: bool = False, within: float = 5.0) -> Reply:
+        """Send one request over a connection of its own; return its response, which must be complete."""
+        return parse(await exchange(self.port, data, head=head, within=within), head=head)
+
+    async def post(self, key: bytes | None = None, fields: Sequence[Field] = (), body: bytes = BODY) -> Reply:
+        """See `post`."""
+        return await self.call(post(key, fields, body))
+
+    async def retrieve(self, key: bytes, fields: Sequence[Field] = ()) -> Reply:
+        """Ask for the response that was given under *key*."""
+        return await self.call(request(b"GET", responses(key), fields))
+
+    async def record(self, key: bytes) -> dict[str, Any]:
+        """The record of a settled key."""
+        reply = await self.retrieve(key)
+        assert reply.status == 200, reply
+        record: dict[str, Any] = json.loads(reply.body)
+        return record
+
+    async def state(self, key: bytes) -> bytes | None:
+        """What is said of *key*; None: nothing is known of it."""
+        return (await self.retrieve(key)).field(b"Idempotency-State")
+
+
+class Connection:
+    """A client's connection, kept: for what one exchange of bytes cannot show. Each wait has a deadline."""
+
+    def __init__(self, port: int, within: float = 5.0) -> None:
+        self._port = port
+        self._within = within
+        self._received = b""
+        self.ended = False
+
+    async def __aenter__(self) -> "Connection":
+        self._reader, self._writer = await asyncio.open_connection("127.0.0.1", self._port)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.abort()
+
+    def send(self, data: bytes) -> None:
+        """Write."""
+        self._writer.write(data)
+
+    def half_close(self) -> None:
+        """Nothing more will be said, but the answer is waited for."""
+        self._writer.write_eof()
+
+    def abort(self) -> None:
+        """Gone."""
+        self._writer.transport.abort()
+
+    async def until(self, marker: bytes) -> bytes:
+        """All bytes up to the end of *marker*; raise AssertionError where it does not come."""
+        while marker not in self._received:
+            assert not self.ended, f"{marker!r} is not in {self._received!r}, and the connection has ended"
+            await self._read()
+        end = self._received.index(marker) + len(marker)
+        data, self._received = self._received[:end], self._received[end:]
+        return data
+
+    async def reply(self, *, head: bool = False) -> Reply:
+        """The next response, interim ones too."""
+        while True:
+            try:
+                reply, self._received = take(self._received, head=head, ended=self.ended)
+            except Incomplete:
+                assert not self.ended, f"the connection has ended with {self._received!r}"
+                await self._read()
+            else:
+                return reply
+
+    async def rest(self) -> bytes:
+        """All bytes up to the end of the connection, also where that is a reset."""
+        while not self.ended:
+            await self._read()
+        data, self._received = self._received, b""
+        return data
+
+    async def _read(self) -> None:
+        try:
+            async with asyncio.timeout(self._within):
+                piece = await self._reader.read(65536)
+        except ConnectionError:
+            piece = b""
+        except TimeoutError:
+            raise AssertionError(f"nothing within {self._within} s; so far: {self._received[:500]!r}") from None
+        self._received += piece
+        self.ended = not piece

@@ -1,0 +1,82 @@
+"""A relay on loopback that stands between a client and a server, and does to their bytes what networks do."""
+
+import asyncio
+import ssl
+from collections.abc import Callable
+from contextlib import suppress
+from types import TracebackType
+from typing import Self
+
+Change = Callable[[bytes], bytes]
+
+
+def unchanged(data: bytes) -> bytes:
+    return data
+
+
+class Link:
+    """One connection through the relay."""
+
+    def __init__(self) -> None:
+        self.requests_pass = asyncio.Event()
+        """Cleared: what the client sends is held, and outlives the client's connection."""
+        self.requests_pass.set()
+        self.change_replies: Change = unchanged
+        """Done to every piece of what the server sends; b"": it is lost."""
+
+
+class Relay:
+    """Listens on a port of its own, with TLS where *tls* is given."""
+
+    def __init__(self, port: int, tls: ssl.SSLContext | None = None) -> None:
+        self.links: list[Link] = []
+        self.port = 0
+        self._target = port
+        self._tls = tls
+        self._server: asyncio.Server | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def __aenter__(self) -> Self:
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0, ssl=self._tls)
+        self.port = self._server.sockets[0].getsockname()[1]
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        assert self._server is not None
+        self._server.close()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.create_task(self._link(reader, writer))
+        self._tasks.add(task)
+
+    async def _link(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        link = Link()
+        self.links.append(link)
+        server_reader, server_writer = await asyncio.open_connection("127.0.0.1", self._target)
+
+        async def forward() -> None:
+            while data := await reader.read(65536):
+                await link.requests_pass.wait()
+                server_writer.write(data)
+            await link.requests_pass.wait()
+            server_writer.close()
+
+        async def back() -> None:
+            while data := await server_reader.read(65536):
+                writer.write(link.change_replies(data))
+            writer.close()
+
+        async def quietly(direction: Callable[[], asyncio.Future[None]]) -> None:
+            with suppress(OSError):
+                await direction()
+
+        try:
+            await asyncio.gather(*(self._quietly(direction()) for direction in (forward, back)))
+        finally:
+            for one in (writer, server_writer):
+                one.transport.abort()
