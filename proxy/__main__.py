@@ -21,7 +21,7 @@ _FLAGS = (
     click.option("--store", "store__url", metavar="URL", help="Where the records lie (sqlite:idempotency.db)."),
     click.option("--config", "config_file", metavar="FILE", type=click.Path(path_type=Path), help="Settings in TOML."),
     click.option("--workers", "workers", metavar="N", help="Processes that share the port (1)."),
-    click.option("--log-requests/--no-log-requests", "log__requests", default=None, help="A log line a request (on)."),
+    click.option("--log-requests/--no-log-requests", "log__requests", default=None, help="A log line a request (off)."),
 )
 """Named as the settings that they set, with __ for the dot. All text: `load` judges them together with the others."""
 

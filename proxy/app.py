@@ -20,6 +20,7 @@ from proxy.gateway import Gateway
 from proxy.http1.connection import ServerConnection
 from proxy.http1.forward import Forwarding
 from proxy.http1.message import Limits
+from proxy.http1.outbox import Outbox
 from proxy.http1.pool import Pool, Upstream
 from proxy.http1.server import Server
 from proxy.ops.server import OpsServer
@@ -91,7 +92,7 @@ def upstream_tls(settings: Settings) -> ssl.SSLContext | None:
     return ssl.create_default_context() if settings.upstream.url.scheme == "https" else None
 
 
-def _pool(settings: Settings, deadlines: Deadlines) -> Pool:
+def _pool(settings: Settings, deadlines: Deadlines, outbox: Outbox) -> Pool:
     own = settings.upstream
     upstream = Upstream(
         host=own.url.host,
@@ -102,7 +103,7 @@ def _pool(settings: Settings, deadlines: Deadlines) -> Pool:
         max_connections=own.max_connections,
         max_waiting=own.max_waiting,
     )
-    return Pool(upstream, limits(settings), deadlines)
+    return Pool(upstream, limits(settings), deadlines, outbox)
 
 
 def _forwarding(settings: Settings, tokens: Tokens) -> Forwarding:
@@ -124,10 +125,11 @@ class App:
         own = settings.idempotency
         self._settings = settings
         self._deadlines = Deadlines()
+        outbox = Outbox()
         self.metrics = Metrics()
         self._access = AccessLog() if settings.log.requests else None
         self.store = store_of(settings, self._deadlines)
-        self._pool = _pool(settings, self._deadlines)
+        self._pool = _pool(settings, self._deadlines, outbox)
         texts = {"key_min": own.key_min, "key_max": own.key_max, "key_chars": own.key_chars}
         tokens = Tokens()
         self._parts = Parts(
@@ -144,7 +146,7 @@ class App:
         )
         policy = Policy(KeyRule(own.key_min, own.key_max, own.key_chars), own.methods, settings.responses.paths)
         self._gateway = Gateway(self._parts, policy, own.header.lower().encode("ascii"))
-        self._server = Server(self._gateway, limits(settings), self._deadlines)
+        self._server = Server(self._gateway, limits(settings), self._deadlines, outbox)
         self._listener: asyncio.Server | None = None
         self.metrics.gauges = self._gauges
 

@@ -3,7 +3,7 @@
 from enum import Enum, auto
 
 from proxy.core.record import Response
-from proxy.http1.forward import end_to_end
+from proxy.http1.forward import end_to_end, framed
 from proxy.http1.message import ResponseHead
 
 EXPIRES = b"idempotency-expires"
@@ -18,18 +18,19 @@ class Ending(Enum):
     BROKEN = auto()
 
 
-def recorded_whole(head: ResponseHead, body: bytes, date: int) -> Response:
-    """The record of a response that came in one piece. *date*: Unix second."""
-    fields = end_to_end(head, EXPIRES)
-    return Response(head.status, head.reason, fields, body, len(body), truncated=False, date=date)
+def recorded_whole(head: ResponseHead, method: bytes, body: bytes, date: int) -> Response:
+    """The record of a whole response to a *method*. *date*: Unix second."""
+    length = len(body)
+    return Response(head.status, head.reason, framed(head, method, length, EXPIRES), body, length, False, date)
 
 
 class Collected:
     """Begins with a complete, usable head."""
 
-    __slots__ = ("declared", "ending", "head", "length", "pieces")
+    __slots__ = ("_method", "declared", "ending", "head", "length", "pieces")
 
-    def __init__(self, head: ResponseHead) -> None:
+    def __init__(self, head: ResponseHead, method: bytes) -> None:
+        self._method = method
         self.head = head
         self.declared = head.length if head.length >= 0 else None
         """Bytes of the body by the head's word, where it says so."""
@@ -47,7 +48,7 @@ class Collected:
         """What is recorded now: the whole of it; or, where it has not ended well, that it is truncated. *date*: Unix
         second."""
         if self.ending is Ending.WHOLE:
-            return recorded_whole(self.head, b"".join(self.pieces), date)
+            return recorded_whole(self.head, self._method, b"".join(self.pieces), date)
         return Response(
             status=self.head.status,
             reason=self.head.reason,

@@ -47,6 +47,9 @@ class _Phase(Enum):
     OVER = auto()
 
 
+_RECEIVING, _CLAIMING, _CONNECTING, _SENT, _SETTLING, _STREAMING, _OVER = _Phase  # looked up once, for speed
+
+
 class Exchange:
     """Is the receiver of the request, the borrower of a connection, and the listener to the response."""
 
@@ -63,7 +66,7 @@ class Exchange:
         self._peer = peer
         self._reply = Reply(parts, head, client)
         self._client_gone = False
-        self._phase = _Phase.RECEIVING
+        self._phase: _Phase = _RECEIVING
         self._request: list[bytes] = []
         self._request_length = 0
         self._since = self._reply.began
@@ -80,7 +83,7 @@ class Exchange:
     def whole(self, body: bytes) -> None:
         """All at once."""
         self.received(body)
-        if self._request:
+        if self._phase is _RECEIVING:
             self.ended()
 
     def started(self) -> None:
@@ -95,7 +98,7 @@ class Exchange:
         """A piece of the body."""
         self._request_length += len(data)
         if self._request_length > self._parts.terms.max_body:
-            self._request.clear()
+            self._phase = _OVER
             self._reply.refuse(Refusal.TOO_LARGE)
         else:
             self._request.append(data)
@@ -118,7 +121,7 @@ class Exchange:
             parts.forwarding.url(reply.head, self._peer),
         )
         reply.key_hash = self._attempt.key_hash
-        self._phase = _Phase.CLAIMING
+        self._phase = _CLAIMING
         self._since = parts.deadlines.now()
         parts.unsettled.add(self)
         parts.store.claim(Record(self._attempt, State.IN_PROGRESS, None), self._claimed)
@@ -126,7 +129,7 @@ class Exchange:
     def gone(self) -> None:
         """The client is gone. The backend's answer is recorded all the same."""
         self._client_gone = True
-        if self._phase is _Phase.STREAMING:
+        if self._phase is _STREAMING:
             self._stream()
 
     # -- the claim ----------------------------------------------------------------------------------------------
@@ -137,7 +140,7 @@ class Exchange:
         parts.journal.claimed(now - self._since)
         match result:
             case Granted():
-                self._phase = _Phase.CONNECTING
+                self._phase = _CONNECTING
                 self.deadline = now + parts.terms.connection_timeout
                 parts.deadlines.add(self)
                 self._borrow()
@@ -166,14 +169,14 @@ class Exchange:
             parts.pool.give_back(connection)
             self._conclude(NotSent(Refusal.OVERLOADED, "the lease was over before the request could be sent"))
             return
-        self._phase, self._upstream = _Phase.SENT, connection
+        self._phase, self._upstream = _SENT, connection
         request = parts.forwarding.request(head, self._peer, self._request_length)
         if connection.send(b"".join((request, *self._request)), head.method, self):
             self._since = now
             self.deadline = now + terms.upstream_timeout
             self._request.clear()
         else:
-            self._phase, self._upstream = _Phase.CONNECTING, None
+            self._phase, self._upstream = _CONNECTING, None
             self._borrow()
 
     def not_connected(self, why: str) -> None:
@@ -187,12 +190,13 @@ class Exchange:
         self._parts.journal.responded(self._parts.deadlines.now() - self._since)
         self._upstream = None
         if len(body) > self._parts.terms.max_record:
-            self._collected = collected = Collected(head)
+            self._collected = collected = Collected(head, self._reply.head.method)
             collected.add(body)
             self._conclude(Responded(collected.response(int(self._parts.wall()))))
             collected.ending = Ending.WHOLE
         else:
-            self._conclude(Responded(recorded_whole(head, body, int(self._parts.wall()))))
+            method = self._reply.head.method
+            self._conclude(Responded(recorded_whole(head, method, body, int(self._parts.wall()))))
 
     def informed(self, head: ResponseHead) -> None:
         """Early hints."""
@@ -201,25 +205,25 @@ class Exchange:
     def responded(self, head: ResponseHead) -> None:
         """The same, in pieces."""
         self._parts.journal.responded(self._parts.deadlines.now() - self._since)
-        self._collected = Collected(head)
+        self._collected = Collected(head, self._reply.head.method)
 
     def content(self, data: bytes) -> None:
         """A piece of the answer's body."""
         collected, upstream = self._collected, self._upstream
         if collected is None or upstream is None:
             return
-        if self._phase is _Phase.STREAMING:
+        if self._phase is _STREAMING:
             self._client.send(data)
             self._extend()
             return
         collected.add(data)
-        if self._phase is _Phase.SENT and collected.length > self._parts.terms.max_record:
+        if self._phase is _SENT and collected.length > self._parts.terms.max_record:
             upstream.pause_reading()
             self._conclude(Responded(collected.response(int(self._parts.wall()))))
 
     def caught_up(self) -> None:
         """What there is, goes."""
-        if self._phase is _Phase.STREAMING:
+        if self._phase is _STREAMING:
             self._client.flush()
 
     def completed(self) -> None:
@@ -235,9 +239,9 @@ class Exchange:
         collected = self._collected
         if collected is not None:
             collected.ending = ending
-        if self._phase is _Phase.SENT:
+        if self._phase is _SENT:
             self._conclude(Lost(why) if collected is None else Responded(collected.response(int(self._parts.wall()))))
-        elif self._phase is _Phase.STREAMING:
+        elif self._phase is _STREAMING:
             self._stream()
 
     def upload_paused(self) -> None:
@@ -250,10 +254,10 @@ class Exchange:
         """What should have happened by now has not."""
         self.deadline = NEVER
         terms = self._parts.terms
-        if self._phase is _Phase.CONNECTING:
+        if self._phase is _CONNECTING:
             self._parts.pool.forget(self)
             self._conclude(NotSent(Refusal.OVERLOADED, f"no connection within {terms.connection_timeout:g} s"))
-        elif self._phase is _Phase.SETTLING:
+        elif self._phase is _SETTLING:
             self._parts.journal.late(self._attempt)
             self._give()
         elif self._upstream is not None:
@@ -278,7 +282,7 @@ class Exchange:
                 response = recorded(parts.answers.unknown(attempt, self._key, now), now)
             case _:
                 assert_never(outcome)
-        self._phase, self._outcome = _Phase.SETTLING, outcome
+        self._phase, self._outcome = _SETTLING, outcome
         self._operation = Operation.RELEASE if event is Event.RELEASE else Operation.SETTLE
         self._record = Record(attempt, AFTER[event], response)
         self._since = parts.deadlines.now()
@@ -306,9 +310,9 @@ class Exchange:
 
     def _give(self) -> None:
         """Give the client its answer, once."""
-        if self._phase is not _Phase.SETTLING:
+        if self._phase is not _SETTLING:
             return
-        self._phase, self.deadline = _Phase.OVER, NEVER
+        self._phase, self.deadline = _OVER, NEVER
         self._parts.deadlines.discard(self)
         match self._outcome:
             case Responded(response):
@@ -330,11 +334,11 @@ class Exchange:
         if collected is None or not response.truncated:
             self._client.answer(response.status, response.reason, fields, response.body)
             return
-        self._client.begin(response.status, response.reason, fields, collected.declared)
+        self._client.begin(response.status, response.reason, fields, framed=collected.declared is not None)
         for piece in collected.pieces:
             self._client.send(piece)
         collected.pieces.clear()
-        self._phase = _Phase.STREAMING
+        self._phase = _STREAMING
         self._stream()
 
     def _stream(self) -> None:
@@ -346,7 +350,7 @@ class Exchange:
             self._client.flush()
             upstream.resume_reading()
             return
-        self._phase = _Phase.OVER
+        self._phase = _OVER
         self._parts.deadlines.discard(self)
         if upstream is not None:
             upstream.abort()
@@ -360,12 +364,12 @@ class Exchange:
 
     def answer_paused(self) -> None:
         """The client is slow; how slow it may be, its connection knows."""
-        if self._phase is _Phase.STREAMING and self._upstream is not None:
+        if self._phase is _STREAMING and self._upstream is not None:
             self.deadline = NEVER
             self._upstream.pause_reading()
 
     def answer_resumed(self) -> None:
         """It reads on."""
-        if self._phase is _Phase.STREAMING and self._upstream is not None:
+        if self._phase is _STREAMING and self._upstream is not None:
             self._extend()
             self._upstream.resume_reading()

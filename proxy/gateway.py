@@ -12,7 +12,7 @@ from proxy.http1.message import Fault, RequestHead
 from proxy.http1.server import Receiver
 from proxy.parts import Parts
 from proxy.passthrough import Passage
-from proxy.reply import Reply
+from proxy.reply import Reply, give
 from proxy.retrieval import Retrieval
 from proxy.turned_away import TurnedAway
 
@@ -32,10 +32,10 @@ class Gateway:
         if self.draining:
             return TurnedAway(Reply(parts, head, connection), head, Refusal.DRAINING)
         match self._policy.decide(head.method, head.path, head.values(self._key_header)):
+            case Guard() as guard:
+                return Exchange(parts, head, guard.key, connection, self._peer(connection))
             case Pass():
                 return Passage(parts, head, connection, self._peer(connection))
-            case Guard(key):
-                return Exchange(parts, head, key, connection, self._peer(connection))
             case Retrieve(key):
                 return Retrieval(parts, head, key, connection)
             case Refuse(refusal):
@@ -46,8 +46,9 @@ class Gateway:
     def refuse(self, fault: Fault, connection: ServerConnection) -> None:
         """See `http1.server.Application`."""
         self._parts.journal.malformed(fault.name)
-        answer = self._parts.answers.refuse(REFUSALS[fault], self._parts.tokens.take(), int(self._parts.wall()))
-        connection.answer(answer.status, b"", answer.fields, answer.body)
+        give(
+            connection, self._parts.answers.refuse(REFUSALS[fault], self._parts.tokens.take(), int(self._parts.wall()))
+        )
 
     def _peer(self, connection: ServerConnection) -> Peer:
         """Found once a connection."""

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 from proxy.core.answer import Answers
 from proxy.core.key import Hasher
@@ -14,7 +13,8 @@ from proxy.telemetry.journal import Journal
 from proxy.tokens import Tokens
 
 
-class Terms(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Terms:
     """What holds for every request. Times in seconds, sizes in bytes."""
 
     lease: float

@@ -10,7 +10,7 @@ from proxy.faults import REFUSALS
 from proxy.http1.body import LAST_CHUNK, chunk
 from proxy.http1.client import UpstreamConnection
 from proxy.http1.connection import ServerConnection
-from proxy.http1.forward import Peer, end_to_end
+from proxy.http1.forward import Peer, end_to_end, framed
 from proxy.http1.message import CHUNKED, Fault, RequestHead, ResponseHead
 from proxy.parts import Parts
 from proxy.reply import Reply
@@ -140,14 +140,14 @@ class Passage:
         self._upstream = None
         self._parts.deadlines.discard(self)
         self._reply.tell(head.status, "passed")
-        self._client.answer(head.status, head.reason, end_to_end(head), body)
+        self._client.answer(head.status, head.reason, framed(head, self._head.method, len(body)), body)
 
     def responded(self, head: ResponseHead) -> None:
         """The backend answers in pieces."""
         self._parts.journal.responded(self._parts.deadlines.now() - self._sent_at)
         self._answered = True
         self._reply.tell(head.status, "passed")
-        self._client.begin(head.status, head.reason, end_to_end(head), head.length if head.length >= 0 else None)
+        self._client.begin(head.status, head.reason, end_to_end(head), framed=head.length >= 0)
         self._extend()
 
     def content(self, data: bytes) -> None:

@@ -3,19 +3,28 @@
 from proxy.core.answer import Answer
 from proxy.core.refusal import Refusal
 from proxy.http1.connection import ServerConnection
+from proxy.http1.date import date_field
 from proxy.http1.message import RequestHead
 from proxy.parts import Parts
+
+
+def give(client: ServerConnection, answer: Answer) -> None:
+    """An answer of the proxy's own, complete."""
+    framing = b"Content-Length: %d\r\n" % len(answer.body)
+    client.answer(answer.status, b"", answer.fields + date_field() + framing, answer.body)
 
 
 class Reply:
     """*key_hash*: empty where the request has no key."""
 
-    __slots__ = ("_parts", "began", "client", "head", "key_hash")
+    __slots__ = ("_parts", "began", "client", "head", "key_hash", "path")
 
     def __init__(self, parts: Parts, head: RequestHead, client: ServerConnection) -> None:
         self.client = client
         self.head = head
         self.began = parts.deadlines.now()
+        self.path = head.path
+        """For the journal: without query, and without a key."""
         self.key_hash = b""
         self._parts = parts
 
@@ -27,11 +36,11 @@ class Reply:
     def give(self, answer: Answer, outcome: str) -> None:
         """An answer of the proxy's own."""
         self.tell(answer.status, outcome)
-        self.client.answer(answer.status, b"", answer.fields, answer.body)
+        give(self.client, answer)
 
     def tell(self, status: int, outcome: str) -> None:
         """The request has its answer, from wherever."""
         parts, head = self._parts, self.head
         parts.journal.request(
-            head.method, head.path, status, outcome, parts.deadlines.now() - self.began, self.key_hash
+            head.method, self.path, status, outcome, parts.deadlines.now() - self.began, self.key_hash
         )

@@ -23,9 +23,10 @@ class KeyRule:
         if len(values) != 1:
             return None
         value = values[0]
-        if value[:1] == b'"' and value[-1:] == b'"':
-            value = value[1:-1]
-        return value if self._valid(value) else None
+        if self._valid(value):
+            return value
+        unquoted = value[1:-1]
+        return unquoted if value == b'"%b"' % unquoted and self._valid(unquoted) else None
 
 
 class Hasher:

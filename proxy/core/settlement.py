@@ -34,8 +34,8 @@ def judge(outcome: Outcome, release_statuses: Collection[int]) -> Event:
     """COMPLETE, RELEASE or LOSE. *release_statuses* are those with which the backend turns a request away before it
     treats it: with 401 a client whose token had expired must be able to come back with the same key."""
     match outcome:
-        case Responded(response):
-            return Event.RELEASE if response.status in release_statuses else Event.COMPLETE
+        case Responded():
+            return Event.RELEASE if outcome.response.status in release_statuses else Event.COMPLETE
         case NotSent():
             return Event.RELEASE
         case Lost():

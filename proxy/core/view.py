@@ -8,9 +8,8 @@ from collections.abc import Callable, Mapping
 
 from proxy.core.record import Response, values
 
-_JSON_TYPE = re.compile(
-    rb"(?:application|text)/(?:json|[^;\s]+\+json)\s*(?:;|$)|application/[^;\s]+\+json", re.IGNORECASE
-)
+_JSON_TYPE = re.compile(rb"(?:(?:application|text)/json|[^/;\s]+/[^;\s]+\+json)\s*(?:;|$)", re.IGNORECASE)
+"""RFC 8259 §11; RFC 6839 §3.1 for the suffix, which says so of any type."""
 _CHARSET = re.compile(rb';\s*charset\s*=\s*"?([^\s;"]+)', re.IGNORECASE)
 _CONTROL = re.compile("[\x00-\x08\x0b\x0e-\x1f]")
 _CHARSETS = {
@@ -25,10 +24,12 @@ _CHARSETS = {
 }
 """Names that an upstream may give, and ours for them. A table, since Python's registry also knows codecs that are no
 charsets, zip among them."""
+_MAX_CODINGS = 4
+"""Each may cost a pass over as many bytes as the cap allows, and a head has room for thousands."""
 
 
 class _Undecodable(Exception):
-    """The content coding is unknown or corrupt, or the content is over the cap."""
+    """A content coding is unknown or corrupt, or they are too many, or the content is over the cap."""
 
 
 def view(response: Response, url: bytes, date: bytes, cap: int) -> bytes:
@@ -67,6 +68,8 @@ def _resource(response: Response, cap: int) -> bytes:
         content = _decoded(response, cap)
     except _Undecodable:
         return _base64(response.body)
+    if not content:
+        return b"null"
     if _JSON_TYPE.match(content_type) and _is_json(content):
         return content.strip()
     named = _CHARSET.search(content_type)
@@ -100,8 +103,11 @@ def _refuse_constant(name: str) -> None:
 def _decoded(response: Response, cap: int) -> bytes:
     """The body without its content codings (RFC 9110 §8.4), for this view alone."""
     content = response.body
-    codings = b",".join(values(response.fields, b"content-encoding"))
-    for coding in reversed([part.strip().lower() for part in codings.split(b",") if part.strip()]):
+    listed = b",".join(values(response.fields, b"content-encoding")).lower().split(b",")
+    codings = [coding.strip() for coding in listed if coding.strip()]
+    if len(codings) > _MAX_CODINGS:
+        raise _Undecodable
+    for coding in reversed(codings):
         content = _DECODERS.get(coding, _unknown)(content, cap)
     return content
 

@@ -12,6 +12,7 @@ from typing import Protocol, cast
 
 from proxy.http1.body import BodyReader, CloseReader, MalformedBody, body_reader
 from proxy.http1.message import Limits, ResponseHead, read_response
+from proxy.http1.outbox import Outbox
 
 MAX_INFORMATIONAL = 8
 """1xx responses before the final one; an upstream that sends more of them is not going to answer."""
@@ -56,6 +57,7 @@ class UpstreamConnection(asyncio.Protocol):
     def __init__(
         self,
         limits: Limits,
+        outbox: Outbox,
         idle: Callable[["UpstreamConnection"], None],
         closed: Callable[["UpstreamConnection"], None],
     ) -> None:
@@ -63,6 +65,7 @@ class UpstreamConnection(asyncio.Protocol):
         self.used = False
         """It has carried a request before: the upstream may have closed it meanwhile."""
         self._limits = limits
+        self._write = outbox.write
         self._idle = idle
         self._closed = closed
         self._transport: asyncio.Transport
@@ -97,13 +100,13 @@ class UpstreamConnection(asyncio.Protocol):
         self._listener, self._method, self._uploading = listener, method, uploading
         self._buffer, self._head, self._body, self._informational = b"", None, None, 0
         self.responding = False
-        self._transport.write(request)
+        self._write(self._transport, request)
         return True
 
     def upload(self, data: bytes) -> None:
         """More of the request's body."""
         if not self._transport.is_closing():
-            self._transport.write(data)
+            self._write(self._transport, data)
 
     def uploaded(self) -> None:
         """The request is whole."""

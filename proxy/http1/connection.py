@@ -9,12 +9,12 @@ import logging
 import socket
 import struct
 from enum import Enum, auto
+from functools import lru_cache
 from http import HTTPStatus
 from typing import cast
 
 from proxy.deadlines import NEVER
 from proxy.http1.body import LAST_CHUNK, BodyReader, MalformedBody, body_reader, chunk
-from proxy.http1.date import date_field
 from proxy.http1.message import Fault, RequestHead, read_request
 from proxy.http1.server import Receiver, Server
 
@@ -35,6 +35,9 @@ class _Phase(Enum):
     CLOSED = auto()
 
 
+_HEAD, _WORK, _BODY, _LINGER, _CLOSED = _Phase  # to look one up in its Enum costs as much as a call
+
+
 class ServerConnection(asyncio.Protocol):
     """See the module."""
 
@@ -47,8 +50,9 @@ class ServerConnection(asyncio.Protocol):
         self._server = server
         self._limits = server.limits
         self._now = server.deadlines.now
+        self._outbox = server.outbox
         self._transport: asyncio.Transport
-        self._phase = _Phase.HEAD
+        self._phase = _HEAD
         self._buffer = b""
         self._searched = 0
         self._head: RequestHead | None = None
@@ -72,7 +76,7 @@ class ServerConnection(asyncio.Protocol):
 
     def wants_body(self) -> None:
         """The body is wanted: a client that waits for the word (RFC 9110 §10.1.1) is given it."""
-        if self._phase is _Phase.BODY and self._head is not None and self._head.expects_continue and not self._begun:
+        if self._phase is _BODY and self._head is not None and self._head.expects_continue and not self._begun:
             self._write(CONTINUE)
 
     def inform(self, fields: bytes) -> None:
@@ -81,23 +85,22 @@ class ServerConnection(asyncio.Protocol):
             self._write(b"HTTP/1.1 103 Early Hints\r\n" + fields + b"\r\n")
 
     def answer(self, status: int, reason: bytes, fields: bytes, body: bytes) -> None:
-        """Give a whole answer. *fields*: lines, each with its CRLF; what is missing of Date and Content-Length is
-        added. The answer to a HEAD is given without its *body*."""
-        bodiless = self._bodiless(status)
-        head = self._begin(status, reason, fields, None if bodiless and not body else len(body))
-        self._write(head if bodiless else head + body)
+        """Give a whole answer. *fields*: lines, each with its CRLF, complete but for Connection. A HEAD is not given
+        the *body*."""
+        head = self._begin(status, reason, fields)
+        self._write(head if self._bodiless(status) else head + body)
         self._finish()
 
-    def begin(self, status: int, reason: bytes, fields: bytes, length: int | None) -> None:
-        """Give the head of an answer whose body follows through `send`; *length* None: not known. Both leave with the
-        next `flush`, at the latest with `end`."""
-        self._chunked = False
-        if length is None and not self._bodiless(status):
+    def begin(self, status: int, reason: bytes, fields: bytes, *, framed: bool) -> None:
+        """Give the head of an answer whose body follows through `send`; both leave with the next `flush`, at the latest
+        with `end`. *framed*: *fields* say how long it is; else it is sent in chunks, or up to the connection's end."""
+        if not framed and not self._bodiless(status):
             if self._head is not None and self._head.minor:
                 self._chunked = True
+                fields += b"Transfer-Encoding: chunked\r\n"
             else:
                 self._keep_alive = False  # HTTP/1.0: the body ends with the connection
-        self._held.append(self._begin(status, reason, fields, length))
+        self._held.append(self._begin(status, reason, fields))
 
     def send(self, data: bytes) -> None:
         """A piece of the answer's body, not empty."""
@@ -122,6 +125,7 @@ class ServerConnection(asyncio.Protocol):
         self.flush()
         self._receiver = None
         if not self._chunked and not self._keep_alive and not self._transport.is_closing():
+            self._outbox.flush()
             self._socket().setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
             self._transport.abort()
         else:
@@ -129,13 +133,13 @@ class ServerConnection(asyncio.Protocol):
 
     def pause_reading(self) -> None:
         """The upstream does not keep up with the body."""
-        if self._phase is _Phase.BODY:
+        if self._phase is _BODY:
             self.deadline = NEVER  # it is not the client that is slow
             self._transport.pause_reading()
 
     def resume_reading(self) -> None:
         """It does again."""
-        if self._phase is _Phase.BODY:
+        if self._phase is _BODY:
             self._await_body()
             self._transport.resume_reading()
 
@@ -156,20 +160,18 @@ class ServerConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         try:
-            match self._phase:
-                case _Phase.HEAD:
-                    self._read_head(data)
-                case _Phase.WORK:
-                    self._buffer += data
-                    self._transport.pause_reading()
-                case _Phase.BODY:
-                    self._read_body(data)
-                case _Phase.LINGER:
-                    self._lingered += len(data)
-                    if self._lingered > LINGER_BYTES:
-                        self._transport.abort()
-                case _Phase.CLOSED:
-                    pass
+            phase = self._phase
+            if phase is _HEAD:
+                self._read_head(data)
+            elif phase is _WORK:
+                self._buffer += data
+                self._transport.pause_reading()
+            elif phase is _BODY:
+                self._read_body(data)
+            elif phase is _LINGER:
+                self._lingered += len(data)
+                if self._lingered > LINGER_BYTES:
+                    self._transport.abort()
         except Exception:  # a receiver's defect must end its connection, and nothing else
             logging.getLogger(__name__).exception("a request's receiver failed")
             self.drop()
@@ -177,13 +179,13 @@ class ServerConnection(asyncio.Protocol):
     def eof_received(self) -> bool:
         """The client has said all it will say. While a request is being treated it still reads (RFC 9112 §9.6)."""
         self._half_closed = True
-        return self._phase is _Phase.WORK
+        return self._phase is _WORK
 
     def connection_lost(self, _error: Exception | None) -> None:
         self._server.connections.discard(self)
         self._server.deadlines.discard(self)
         self._drop_receiver()
-        self._phase = _Phase.CLOSED
+        self._phase = _CLOSED
 
     def pause_writing(self) -> None:
         self.deadline = self._now() + self._limits.write_timeout
@@ -191,9 +193,9 @@ class ServerConnection(asyncio.Protocol):
             self._receiver.answer_paused()
 
     def resume_writing(self) -> None:
-        if self._phase is _Phase.WORK:
+        if self._phase is _WORK:
             self.deadline = NEVER
-        elif self._phase is _Phase.BODY:
+        elif self._phase is _BODY:
             self._await_body()
         if self._receiver is not None:
             self._receiver.answer_resumed()
@@ -202,9 +204,9 @@ class ServerConnection(asyncio.Protocol):
         """The client is too slow, with whatever it is at."""
         self.deadline = NEVER
         stuck = self._transport.get_write_buffer_size() > 0
-        if stuck or self._phase is _Phase.LINGER or self._phase is _Phase.CLOSED:
+        if stuck or self._phase is _LINGER or self._phase is _CLOSED:
             self.drop()
-        elif self._phase is _Phase.BODY and self._receiver is not None:
+        elif self._phase is _BODY and self._receiver is not None:
             self._keep_alive = False
             self._receiver.broken(Fault.TIMEOUT)
         elif self._buffer:
@@ -215,7 +217,7 @@ class ServerConnection(asyncio.Protocol):
     def drain(self) -> None:
         """See `Server.drain`."""
         self._keep_alive = False
-        if self._phase is _Phase.HEAD and not self._buffer:
+        if self._phase is _HEAD and not self._buffer:
             self._close()
 
     def drop(self) -> None:
@@ -262,15 +264,15 @@ class ServerConnection(asyncio.Protocol):
         length = head.length
         receiver = self._receiver = self._server.application.receive(head, self)
         if 0 <= length <= len(rest):
-            self._phase, self.deadline = _Phase.WORK, NEVER
+            self._phase, self.deadline = _WORK, NEVER
             self._buffer = rest[length:]
             receiver.whole(rest[:length])
             return
-        self._phase = _Phase.BODY
+        self._phase = _BODY
         self._body = body_reader(length, self._limits)
         self._body_deadline = NEVER
         receiver.started()
-        if self._phase is _Phase.BODY:
+        if self._phase is _BODY:
             self._await_body()
             if rest:
                 self._read_body(rest)
@@ -291,12 +293,12 @@ class ServerConnection(asyncio.Protocol):
         done = body.done
         if content:
             receiver.received(content)
-        if self._phase is not _Phase.BODY:
+        if self._phase is not _BODY:
             return  # the receiver has answered already: the rest is of no interest
         if not done:
             self._await_body()
             return
-        self._phase, self.deadline, self._buffer, self._body = _Phase.WORK, NEVER, rest, None
+        self._phase, self.deadline, self._buffer, self._body = _WORK, NEVER, rest, None
         receiver.ended()
 
     def _refuse(self, fault: Fault) -> None:
@@ -309,37 +311,29 @@ class ServerConnection(asyncio.Protocol):
     def _bodiless(self, status: int) -> bool:
         return status in (204, 304) or (self._head is not None and self._head.method == b"HEAD")
 
-    def _begin(self, status: int, reason: bytes, fields: bytes, length: int | None) -> bytes:
+    def _begin(self, status: int, reason: bytes, fields: bytes) -> bytes:
         """An answer's head."""
         self._begun = True
-        if self._phase is not _Phase.WORK:
+        if self._phase is not _WORK:
             self._keep_alive = False  # the request is not whole: what follows on this connection is not a request
-        names = b"\n" + fields.lower()
-        framing = b""
-        if self._chunked:
-            framing = b"Transfer-Encoding: chunked\r\n"
-        elif length is not None and status != 204 and b"\ncontent-length:" not in names:
-            framing = b"Content-Length: %d\r\n" % length
         if not self._keep_alive:
-            framing += b"Connection: close\r\n"
+            fields += b"Connection: close\r\n"
         elif self._head is not None and self._head.minor == 0:
-            framing += b"Connection: keep-alive\r\n"
-        date = b"" if b"\ndate:" in names else date_field()
-        return b"HTTP/1.1 %d %b\r\n%b%b%b\r\n" % (status, reason or _REASONS.get(status, b""), fields, date, framing)
+            fields += b"Connection: keep-alive\r\n"
+        return _status_line(status, reason) + fields + b"\r\n"
 
     def _write(self, data: bytes) -> None:
-        # uvloop raises on a write to a closed transport, in whoever's callback this is.
         if not self._transport.is_closing():
-            self._transport.write(data)
+            self._outbox.write(self._transport, data)
 
     def _finish(self) -> None:
         """The answer is given: on to the next request, or the end."""
         self._receiver = self._head = self._body = None
         self._chunked = False
-        if self._phase is not _Phase.WORK:
+        if self._phase is not _WORK:
             self._linger()
         elif self._keep_alive and (self._buffer or not self._half_closed):
-            self._phase = _Phase.HEAD
+            self._phase = _HEAD
             self.deadline = self._now() + self._limits.keepalive_timeout
             if self._buffer:
                 asyncio.get_running_loop().call_soon(self._next)
@@ -348,25 +342,27 @@ class ServerConnection(asyncio.Protocol):
 
     def _next(self) -> None:
         """What has come behind the request that was just answered."""
-        if self._phase is _Phase.HEAD and not self._transport.is_closing():
+        if self._phase is _HEAD and not self._transport.is_closing():
             data, self._buffer = self._buffer, b""
             self._transport.resume_reading()
             self.data_received(data)
 
     def _close(self) -> None:
         """Close, when what was given is written; an answer that nobody takes is dropped."""
-        self._phase = _Phase.CLOSED
+        self._phase = _CLOSED
         self.deadline = self._now() + self._limits.write_timeout
+        self._outbox.flush()
         self._transport.close()
 
     def _linger(self) -> None:
-        if self._phase is _Phase.CLOSED or self._transport.is_closing():
+        if self._phase is _CLOSED or self._transport.is_closing():
             return
-        self._phase = _Phase.LINGER
+        self._phase = _LINGER
         self.deadline = self._now() + LINGER_SECONDS
         if self._half_closed or not self._transport.can_write_eof():
             self._close()
         else:
+            self._outbox.flush()
             self._transport.write_eof()
             self._transport.resume_reading()
 
@@ -376,7 +372,7 @@ class ServerConnection(asyncio.Protocol):
         if receiver is None:
             return
         try:
-            if self._phase is _Phase.BODY and not self._begun:
+            if self._phase is _BODY and not self._begun:
                 receiver.broken(None)
             else:
                 receiver.gone()
@@ -385,3 +381,8 @@ class ServerConnection(asyncio.Protocol):
 
     def _socket(self) -> socket.socket:
         return cast("socket.socket", self._transport.get_extra_info("socket"))
+
+
+@lru_cache(maxsize=256)
+def _status_line(status: int, reason: bytes) -> bytes:
+    return b"HTTP/1.1 %d %b\r\n" % (status, reason or _REASONS.get(status, b""))

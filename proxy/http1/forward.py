@@ -6,6 +6,7 @@ from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network, ip_address
 from typing import NamedTuple
 
+from proxy.http1.date import date_field
 from proxy.http1.message import CHUNKED, RequestHead, ResponseHead
 from proxy.tokens import Tokens
 
@@ -42,7 +43,7 @@ class Forwarding:
         self._tokens = tokens
         self._host = host
         self._trusted = trusted
-        self._via = via.encode("ascii")
+        self._via = [b"Via: 1.%d %b\r\n" % (minor, via.encode("ascii")) for minor in (0, 1)]
         self._kept = _NEVER_DROPPED | frozenset(kept)
 
     def peer(self, address: str) -> Peer:
@@ -61,14 +62,13 @@ class Forwarding:
             lines.append(b"Content-Length: %d\r\n" % length)
         if b"x-request-id" not in head.by_name:
             lines.append(b"X-Request-Id: %b\r\n" % self._tokens.take().hex().encode("ascii"))
-        return b"%b %b HTTP/1.1\r\nHost: %b\r\n%bVia: 1.%d %b\r\n%b\r\n" % (
+        lines.append(self._via[head.minor])
+        lines.append(_forwarded_trusted(head, peer) if peer.trusted else _forwarded(peer.address, head.host))
+        return b"%b %b HTTP/1.1\r\nHost: %b\r\n%b\r\n" % (
             head.method,
             head.target,
             self._host or head.host,
             b"".join(lines),
-            head.minor,
-            self._via,
-            _forwarded_trusted(head, peer) if peer.trusted else _forwarded(peer.address, head.host),
         )
 
     def url(self, head: RequestHead, peer: Peer) -> bytes:
@@ -100,17 +100,24 @@ def _forwarded(address: str, host: bytes) -> bytes:
 
 
 def end_to_end(head: ResponseHead, gives_way: bytes = b"") -> bytes:
-    """The field lines of a response that are meant for the client. *gives_way*: the lower-case name of one more field
-    that is left out."""
-    dropped = _dropped(head.connection) if head.connection else HOP_BY_HOP
-    lines = [
-        b"%b: %b\r\n" % field
-        for field, name in zip(head.fields, head.names)
-        if name not in dropped and name != gives_way
-    ]
+    """The field lines of a response that are meant for the client, and Date where the upstream has no clock (RFC 9110
+    §6.6.1). *gives_way*: the lower-case name of one more field that is left out."""
+    dropped = _dropped(head.connection, gives_way)
+    lines = [b"%b: %b\r\n" % field for field, name in zip(head.fields, head.names) if name not in dropped]
+    if b"date" not in head.names:
+        lines.append(date_field())
     return b"".join(lines)
 
 
+def framed(head: ResponseHead, method: bytes, length: int, gives_way: bytes = b"") -> bytes:
+    """The same for a response whose body is known whole, *length* bytes of it: with Content-Length, where there is a
+    place for it (RFC 9110 §8.6)."""
+    fields = end_to_end(head, gives_way)
+    if b"content-length" in head.names or method == b"HEAD" or head.status in (204, 304):
+        return fields
+    return fields + b"Content-Length: %d\r\n" % length
+
+
 @lru_cache(maxsize=256)
-def _dropped(named: frozenset[bytes]) -> frozenset[bytes]:
-    return HOP_BY_HOP | (named - _NEVER_DROPPED)
+def _dropped(named: frozenset[bytes], gives_way: bytes) -> frozenset[bytes]:
+    return HOP_BY_HOP | (named - _NEVER_DROPPED) | {gives_way}

@@ -6,9 +6,9 @@ that is fed on has state, and cannot be stopped between two pipelined requests.
 """
 
 import re
+from dataclasses import dataclass
 from enum import Enum, auto
 from functools import lru_cache
-from typing import NamedTuple
 
 import httptools
 
@@ -30,7 +30,8 @@ class Fault(Enum):
     OVERLOADED = auto()  # more connections than are allowed
 
 
-class Limits(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Limits:
     """What a peer may ask of us. Sizes in bytes, times in seconds."""
 
     request_line: int = 8 * 1024
@@ -46,7 +47,8 @@ class Limits(NamedTuple):
     connections: int = 10_000
 
 
-class RequestHead(NamedTuple):
+@dataclass(slots=True)
+class RequestHead:
     """A request line and its fields, all as they came, and what they say about the message."""
 
     method: bytes
@@ -68,13 +70,8 @@ class RequestHead(NamedTuple):
     length: int
     """Bytes of the body; 0: none; -1: chunked."""
     expects_continue: bool
-
-    @property
-    def keep_alive(self) -> bool:
-        """Whether the client means to send another request on the connection (RFC 9112 §9.3)."""
-        if self.minor:
-            return b"close" not in self.connection
-        return b"keep-alive" in self.connection
+    keep_alive: bool
+    """Whether the client means to send another request on the connection (RFC 9112 §9.3)."""
 
     def values(self, name: bytes) -> list[bytes]:
         """The values of all fields *name* (lower case)."""
@@ -86,7 +83,8 @@ class RequestHead(NamedTuple):
         return [field[1] for field, lower in zip(self.fields, self.names) if lower == name]
 
 
-class ResponseHead(NamedTuple):
+@dataclass(slots=True)
+class ResponseHead:
     """A status line and its fields, all as they came, and what they say about the message."""
 
     status: int
@@ -104,7 +102,7 @@ CHUNKED = -1
 UNTIL_CLOSE = -2
 
 _REQUEST_LINE = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+) ([!$-;=?-\[\]_`a-z~]+) HTTP/1\.([01])").fullmatch
-_OTHER_VERSION = re.compile(rb"[!-~]+ [!-~]+ HTTP/[0-9]+(\.[0-9]+)?").fullmatch
+_OTHER_VERSION = re.compile(rb"[!-~]+ [!-~]+ HTTP/(?!1\.[01]$)[0-9]+(\.[0-9]+)?").fullmatch
 _STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-5][0-9]{2})(?: ([\t -~\x80-\xff]*))?").fullmatch
 _ABSOLUTE = re.compile(rb"(https?)://([^/?@]+)(/[^?]*)?(\?.*)?", re.IGNORECASE).fullmatch
 _HOST = re.compile(rb"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~!$&'()*+;=%-]+)(?::[0-9]{0,5})?").fullmatch
@@ -145,7 +143,7 @@ def _read_fields(parser_type: type, data: bytes) -> list[Field] | None:
         pass  # the head is read; what follows it is not this parser's business
     except (httptools.HttpParserError, httptools.HttpParserCallbackError):
         return None
-    if b" \r\n" in data or (b"\t" in data and b"\t\r\n" in data):
+    if data.find(b" \r\n") > 0 or data.find(b"\t\r\n") > 0:
         return [(name, value.rstrip(b" \t")) for name, value in collected.fields]
     return collected.fields
 
@@ -177,7 +175,10 @@ def read_request(data: bytes, limits: Limits) -> RequestHead | Fault:
     if located is None:
         return Fault.BAD_REQUEST
     target, path, host = located
-    return RequestHead(method, target, path, host, minor, fields, names, by_name, connection, length, expects_continue)
+    keep_alive = _persists(minor, connection)
+    return RequestHead(
+        method, target, path, host, minor, fields, names, by_name, connection, length, expects_continue, keep_alive
+    )
 
 
 def _why_refused(data: bytes) -> Fault:
@@ -231,6 +232,11 @@ def connection_options(names: list[bytes], by_name: dict[bytes, Field], fields: 
 @lru_cache(maxsize=256)
 def _options(value: bytes) -> frozenset[bytes]:
     return frozenset(option.strip() for option in value.lower().split(b","))
+
+
+def _persists(minor: int, connection: frozenset[bytes]) -> bool:
+    """RFC 9112 §9.3: close comes first."""
+    return b"close" not in connection and (minor == 1 or b"keep-alive" in connection)
 
 
 @lru_cache(maxsize=256)
@@ -296,7 +302,9 @@ def read_response(data: bytes, method: bytes, limits: Limits) -> ResponseHead | 
         if minor == 0 or by_name[b"transfer-encoding"][1].lower() != b"chunked":
             return None
         length = CHUNKED
+    if status < 200 and length not in (0, UNTIL_CLOSE):
+        return None  # RFC 9110 §15.2: a 1xx has no content
     if method == b"HEAD" or status < 200 or status in (204, 304):
         length = 0
-    keep_alive = length != UNTIL_CLOSE and (b"close" not in connection if minor else b"keep-alive" in connection)
+    keep_alive = length != UNTIL_CLOSE and _persists(minor, connection)
     return ResponseHead(status, reason, minor, fields, names, connection, length, keep_alive)

@@ -9,6 +9,7 @@ from typing import NamedTuple, Protocol
 from proxy.deadlines import NEVER, Deadlines
 from proxy.http1.client import UpstreamConnection
 from proxy.http1.message import Limits
+from proxy.http1.outbox import Outbox
 
 
 class Borrower(Protocol):
@@ -36,10 +37,11 @@ class Upstream(NamedTuple):
 class Pool:
     """Who waits, waits in order; how long, is the borrower's own affair: it calls `forget`."""
 
-    def __init__(self, upstream: Upstream, limits: Limits, deadlines: Deadlines) -> None:
+    def __init__(self, upstream: Upstream, limits: Limits, deadlines: Deadlines, outbox: Outbox) -> None:
         self._upstream = upstream
         self._limits = limits
         self._deadlines = deadlines
+        self._outbox = outbox
         self._open: set[UpstreamConnection] = set()
         self._idle: list[UpstreamConnection] = []
         self._waiting: deque[Borrower] = deque()
@@ -123,7 +125,7 @@ class Pool:
 
     async def _connect(self) -> None:
         at = self._upstream
-        connection = UpstreamConnection(self._limits, self.give_back, self._lost)
+        connection = UpstreamConnection(self._limits, self._outbox, self.give_back, self._lost)
         try:
             async with asyncio.timeout(at.connect_timeout):
                 loop = asyncio.get_running_loop()

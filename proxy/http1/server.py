@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from proxy.deadlines import Deadlines
 from proxy.http1.message import Fault, Limits, RequestHead
+from proxy.http1.outbox import Outbox
 
 if TYPE_CHECKING:
     from proxy.http1.connection import ServerConnection
@@ -54,10 +55,11 @@ class Application(Protocol):
 class Server:
     """What the connections of one listener share."""
 
-    def __init__(self, application: Application, limits: Limits, deadlines: Deadlines) -> None:
+    def __init__(self, application: Application, limits: Limits, deadlines: Deadlines, outbox: Outbox) -> None:
         self.application = application
         self.limits = limits
         self.deadlines = deadlines
+        self.outbox = outbox
         self.connections: set[ServerConnection] = set()
         self.draining = False
 

@@ -3,7 +3,6 @@
 import asyncio
 import ssl
 from collections.abc import Callable
-from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
@@ -21,6 +20,7 @@ class Link:
         self.requests_pass = asyncio.Event()
         """Cleared: what the client sends is held, and outlives the client's connection."""
         self.requests_pass.set()
+        self.ended = False
         self.change_replies: Change = unchanged
         """Done to every piece of what the server sends; b"": it is lost."""
 
@@ -30,6 +30,8 @@ class Relay:
 
     def __init__(self, port: int, tls: ssl.SSLContext | None = None) -> None:
         self.links: list[Link] = []
+        self.change_replies: Change = unchanged
+        """Of links to come."""
         self.port = 0
         self._target = port
         self._tls = tls
@@ -56,6 +58,7 @@ class Relay:
 
     async def _link(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         link = Link()
+        link.change_replies = self.change_replies
         self.links.append(link)
         server_reader, server_writer = await asyncio.open_connection("127.0.0.1", self._target)
 
@@ -71,12 +74,13 @@ class Relay:
                 writer.write(link.change_replies(data))
             writer.close()
 
-        async def quietly(direction: Callable[[], asyncio.Future[None]]) -> None:
-            with suppress(OSError):
-                await direction()
-
         try:
-            await asyncio.gather(*(self._quietly(direction()) for direction in (forward, back)))
+            async with asyncio.TaskGroup() as directions:
+                directions.create_task(forward())
+                directions.create_task(back())
+        except* OSError:
+            pass  # one of the two was reset
         finally:
-            for one in (writer, server_writer):
-                one.transport.abort()
+            writer.transport.abort()
+            server_writer.transport.abort()
+            link.ended = True

@@ -3,7 +3,7 @@
 import ssl
 from collections.abc import Mapping
 from typing import Any, NamedTuple
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 from redis.connection import SSLConnection, UnixDomainSocketConnection, parse_url
 
@@ -13,7 +13,6 @@ _FORM = (
     "redis://[user:password@]host[:port][/database], rediss:// likewise with TLS, or unix:///path?db=0;"
     " special characters in a password are percent-encoded"
 )
-_PLACE = {"connection_class", "host", "port", "path", "username", "password", "db"}
 _TLS = {
     "ssl_ca_certs",
     "ssl_ca_path",
@@ -57,9 +56,9 @@ def parse(url: str) -> Address:
     path = options.get("path") if kind is UnixDomainSocketConnection else None
     if path is None and split.path.strip("/") and not split.path.strip("/").isdecimal():
         raise StoreRefused(f"what follows the host in the store's URL must be a database number; it must be {_FORM}")
-    unknown = sorted(set(options) - _PLACE - (_TLS if kind is SSLConnection else set()))
-    if unknown:
-        raise StoreRefused(f"the store's URL has parameters that mean nothing here: {', '.join(unknown)}")
+    known = {"db"} | (_TLS if kind is SSLConnection else set())
+    if split.fragment or not known.issuperset(parse_qs(split.query, keep_blank_values=True)):
+        raise StoreRefused(f"the store's URL may have these parameters and no others: {', '.join(sorted(known))}")
     return Address(
         place=f"unix://{path}" if path else _place(split.scheme, host, port, options),
         host=host,

@@ -4,6 +4,7 @@ arguments)."""
 from hiredis import ReplyError
 
 _WORDS = {
+    "ERR ACL failure in script": "the user may not run a command of our scripts",
     "ERR AUTH": "a password is given, and the server asks for none",
     "ERR DB index": "there is no database of this number",
     "ERR max number of clients": "the server has too many clients",

@@ -21,6 +21,8 @@ def refuse_unfit(info: Info, *, allow_eviction: bool) -> None:
     version = info.get("redis_version", "unknown")
     if _number(version) < OLDEST:
         raise StoreRefused(f"its version is {version}, and at least {OLDEST[0]}.{OLDEST[1]} is needed")
+    if info.get("role", "master") != "master":
+        raise StoreRefused("it is a replica; the primary is needed")
     if info.get("cluster_enabled") == "1":
         raise StoreRefused("it is part of a cluster; a single server is needed")
     if _evicts(info) and _limited(info) and not allow_eviction:

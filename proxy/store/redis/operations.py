@@ -65,9 +65,9 @@ class Claim(Command):
         elif isinstance(reply, bytes):
             self._meet(reply)
         else:
-            why = _why(reply)
-            self.copies -= 1  # this one was not applied
-            self.failed(why)
+            if isinstance(reply, ReplyError):
+                self.copies -= 1  # this one was not applied
+            self.failed(_why(reply))
 
     def failed(self, why: str) -> None:
         """A copy that may still be applied must not block the key: whoever hears Unavailable does not own it."""

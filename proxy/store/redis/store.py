@@ -15,7 +15,6 @@ from proxy.deadlines import Deadlines
 from proxy.store.base import (
     ClaimResult,
     Done,
-    Foreign,
     Found,
     Granted,
     ReadResult,
@@ -141,8 +140,8 @@ class RedisStore:
         begun, lost = Record(attempt, State.IN_PROGRESS, None), Record(attempt, State.UNKNOWN, None)
         await self._expect("a claim", partial(self.claim, begun), Granted)
         await self._expect("a read", partial(self.read, attempt.key_hash), Found)
+        await self._expect("a release", partial(self.release, begun), Done)
         await self._expect("a settlement", partial(self.settle, lost), Done)
-        await self._expect("a release", partial(self.release, begun), Foreign)  # what is unknown is not released
         reply = await self._ask(b"EVAL", RELEASE.text, b"1", name(self._prefix, attempt.key_hash), attempt.token)
         if isinstance(reply, hiredis.ReplyError):  # the way that is left once the scripts were flushed
             raise StoreRefused(f"EVAL cannot be used there: {explain(reply)}")

@@ -45,7 +45,8 @@ def test_a_lost_request_is_unknown_whatever_the_reason_and_the_configuration(why
 
 
 @pytest.mark.parametrize(
-    "outcome", [Responded(response()), Responded(response()._replace(status=401)), NotSent(Refusal.DRAINING, ""), Lost("")]
+    "outcome",
+    [Responded(response()), Responded(response()._replace(status=401)), NotSent(Refusal.DRAINING, ""), Lost("")],
 )
 def test_every_judgement_is_an_event_that_a_key_in_progress_knows(outcome: Outcome) -> None:
     assert advance(State.IN_PROGRESS, judge(outcome, DEFAULT)) is not State.IN_PROGRESS

@@ -1,0 +1,28 @@
+"""Writes of one turn of the loop, handed to the kernel together at its end.
+
+Each write to a socket wakes its reader. Spread over a turn, every one wakes a process that has fallen asleep again;
+side by side, most find it awake. Measured at 32 connections: a fifth of all CPU.
+"""
+
+import asyncio
+
+
+class Outbox:
+    """One a loop. Memory: a turn's worth, since what is read in a turn is bounded, and an answer follows a read."""
+
+    def __init__(self) -> None:
+        self._writes: list[tuple[asyncio.Transport, bytes]] = []
+        self._loop = asyncio.get_running_loop()
+
+    def write(self, transport: asyncio.Transport, data: bytes) -> None:
+        """Write *data*, in this turn, behind all that was written before."""
+        if not self._writes:
+            self._loop.call_soon(self.flush)
+        self._writes.append((transport, data))
+
+    def flush(self) -> None:
+        """Now: before a transport is closed or asked for its buffer's size."""
+        writes, self._writes = self._writes, []
+        for transport, data in writes:
+            if not transport.is_closing():  # uvloop raises on a write to a closed transport
+                transport.write(data)

@@ -1,0 +1,206 @@
+"""The proxy's own answers: the five fields, and the header fields that tell what is known of a key."""
+
+import json
+from typing import Any
+from urllib.parse import unquote_to_bytes
+from uuid import UUID
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from proxy.core.answer import Answer, Answers, expires, http_date, recorded
+from proxy.core.lifecycle import State
+from proxy.core.record import Record
+from proxy.core.refusal import Refusal
+from tests.unit.core.samples import FIRST_USED, TOKEN, TOKEN_UUID, URL, attempt, lines, response
+
+KEY = b"bf6cce22-4c12-454f-ac05-ca20c8683735"
+NOW = FIRST_USED + 9
+LEASE_OVER = FIRST_USED + 72
+EXPIRES = "Thu, 14 Jan 2016 22:25:35 GMT"
+CAP = 1 << 20
+OF_A_KEY = {"Idempotency-State", "Idempotency-Expires", "Link"}
+
+ANSWERS = Answers("mangopay", {"key_min": 16, "key_max": 36, "key_chars": "A-Za-z0-9-"}, "/responses/{key}")
+
+every_refusal = pytest.mark.parametrize("refusal", Refusal, ids=lambda refusal: refusal.name)
+
+
+def shown(answer: Answer) -> dict[str, Any]:
+    found = json.loads(answer.body)
+    assert isinstance(found, dict)
+    return found
+
+
+@every_refusal
+def test_a_refusal_where_nobody_owns_the_key_has_the_five_fields_and_no_word_of_a_key(refusal: Refusal) -> None:
+    answer = ANSWERS.refuse(refusal, TOKEN, NOW)
+    assert answer.status == refusal.value.status
+    body = shown(answer)
+    assert list(body) == ["Message", "Type", "Id", "Date", "errors"]
+    assert (body["Type"], body["Id"], body["Date"]) == (refusal.value.type, f"{TOKEN_UUID}#{NOW}", NOW)
+    assert body["errors"] is None
+    assert "{" not in body["Message"]
+    fields = lines(answer.fields)
+    assert fields["Content-Type"] == "application/json"
+    assert fields["Cache-Control"] == "no-store"
+    assert not OF_A_KEY & set(fields)
+    assert ("Retry-After" in fields) is (refusal.value.retry_after is not None)
+
+
+@every_refusal
+@pytest.mark.parametrize("state", [State.COMPLETED, State.IN_PROGRESS, State.UNKNOWN])
+def test_a_refusal_about_a_key_names_its_owner_and_says_what_is_known(refusal: Refusal, state: State) -> None:
+    answer = ANSWERS.about(refusal, attempt(), state, KEY, NOW)
+    body = shown(answer)
+    assert list(body) == ["Message", "Type", "Id", "Date", "errors"]
+    assert (body["Id"], body["Date"]) == (f"{TOKEN_UUID}#{FIRST_USED}", NOW)
+    fields = lines(answer.fields)
+    assert fields["Idempotency-State"] == state.value
+    assert fields["Idempotency-Expires"] == EXPIRES
+    assert fields["Link"] == f'</responses/{KEY.decode()}/>; rel="describedby"'
+    assert fields["Content-Type"] == "application/json"
+
+
+def test_who_asks_for_a_key_in_progress_is_told_when_to_ask_again() -> None:
+    for refusal in (Refusal.CONFLICT_IN_PROGRESS, Refusal.STILL_IN_PROGRESS):
+        answer = ANSWERS.about(refusal, attempt(), State.IN_PROGRESS, KEY, NOW)
+        assert answer.status == 409
+        assert int(lines(answer.fields)["Retry-After"]) >= 1
+
+
+def test_a_bad_key_is_told_the_configured_rule() -> None:
+    answers = Answers("mangopay", {"key_min": 1, "key_max": 255, "key_chars": "a-z{}"}, "/responses/{key}")
+    message = shown(answers.refuse(Refusal.KEY_INVALID, TOKEN, NOW))["Message"]
+    assert "1 to 255 characters out of a-z{}." in message
+
+
+@given(st.binary(min_size=16, max_size=16))
+def test_any_token_is_shown_as_a_uuid_of_version_4(token: bytes) -> None:
+    subject, _, second = shown(ANSWERS.refuse(Refusal.DRAINING, token, NOW))["Id"].partition("#")
+    assert str(UUID(subject)) == subject
+    assert UUID(subject).version == 4
+    assert second == str(NOW)
+
+
+@given(st.binary(max_size=60))
+def test_no_key_can_break_out_of_its_link(key: bytes) -> None:
+    """Keys are validated before; the answer does not rely on it."""
+    answer = ANSWERS.about(Refusal.CONFLICT_COMPLETED, attempt(), State.COMPLETED, key, NOW)
+    link = lines(answer.fields)["Link"]
+    path = link.removeprefix("</responses/").removesuffix('/>; rel="describedby"')
+    assert unquote_to_bytes(path) == key
+    assert not set(path) & set('/<>"; \r\n')
+
+
+@given(st.binary(max_size=80), st.binary(max_size=80))
+def test_nothing_that_a_client_or_the_backend_wrote_comes_into_a_field_of_ours(url: bytes, content_type: bytes) -> None:
+    kept = response(fields=b"Content-Type: %b\r\n" % content_type)
+    answer = ANSWERS.show(Record(attempt(url=url), State.COMPLETED, kept), State.COMPLETED, KEY, CAP)
+    assert set(lines(answer.fields)) == {
+        "Content-Type",
+        "Cache-Control",
+        "Idempotency-State",
+        "Idempotency-Expires",
+    }
+
+
+def test_a_link_that_the_request_cannot_fill_is_left_out() -> None:
+    answers = Answers("mangopay", {"key_min": 1, "key_max": 2, "key_chars": "a"}, "/{version}/{client}/responses/{key}")
+    fields = lines(answers.about(Refusal.CONFLICT_COMPLETED, attempt(), State.COMPLETED, KEY, NOW).fields)
+    assert "Link" not in fields
+    assert fields["Idempotency-State"] == "completed"
+
+
+def test_the_record_of_a_completed_key_is_the_one_of_the_contract() -> None:
+    kept = response(
+        fields=b"Content-Type: application/json; charset=utf-8\r\nDate: Wed, 13 Jan 2016 22:25:56 GMT\r\n"
+    )._replace(length=471)
+    answer = ANSWERS.show(Record(attempt(), State.COMPLETED, kept), State.COMPLETED, KEY, CAP)
+    assert answer.status == 200
+    assert lines(answer.fields) == {
+        "Content-Type": "application/json",
+        "Cache-Control": "no-store",
+        "Idempotency-State": "completed",
+        "Idempotency-Expires": EXPIRES,
+    }
+    assert answer.body == (
+        b'{"StatusCode": "200", "ContentLength": "471", "ContentType": "application/json; charset=utf-8",'
+        b' "Date": "Wed, 13 Jan 2016 22:25:56 GMT",'
+        b' "RequestURL": "https://api.example.com/v2.01/acme/payouts/bankwire/",'
+        b' "Resource": {"Id": "2241581"}}'
+    )
+
+
+def test_a_response_without_a_date_is_shown_with_the_one_at_which_it_was_given() -> None:
+    record = Record(attempt(), State.COMPLETED, response()._replace(date=1452723956))
+    date = shown(ANSWERS.show(record, State.COMPLETED, KEY, CAP))["Date"]
+    assert date == "Wed, 13 Jan 2016 22:25:56 GMT"
+
+
+def test_the_record_of_an_unknown_key_is_the_504_that_was_given() -> None:
+    given_then = ANSWERS.unknown(attempt(), KEY, NOW)
+    assert given_then.status == 504
+    assert lines(given_then.fields)["Idempotency-State"] == "unknown"
+    record = Record(attempt(), State.UNKNOWN, recorded(given_then, NOW))
+    answer = ANSWERS.show(record, State.UNKNOWN, KEY, CAP)
+    assert answer.status == 200
+    assert lines(answer.fields)["Idempotency-State"] == "unknown"
+    found = shown(answer)
+    assert found["StatusCode"] == "504"
+    assert found["ContentType"] == "application/json"
+    assert found["ContentLength"] == str(len(given_then.body))
+    assert found["Date"] == http_date(NOW).decode()
+    assert found["RequestURL"] == URL.decode()
+    assert found["Resource"] == json.loads(given_then.body)
+
+
+def test_a_key_whose_proxy_died_is_shown_the_504_that_would_have_been_given_when_its_lease_was_over() -> None:
+    """`kill -9` in mid-call: the record still says in_progress, without a response, and reads as unknown."""
+    record = Record(attempt(first_used=FIRST_USED * 1000, lease=72_000), State.IN_PROGRESS, None)
+    answer = ANSWERS.show(record, State.UNKNOWN, KEY, CAP)
+    assert lines(answer.fields)["Idempotency-State"] == "unknown"
+    found = shown(answer)
+    assert found["StatusCode"] == "504"
+    assert found["Date"] == http_date(LEASE_OVER).decode()
+    resource = found["Resource"]
+    assert list(resource) == ["Message", "Type", "Id", "Date", "errors"]
+    assert resource["Type"] == "upstream_outcome_unknown"
+    assert resource["Id"] == f"{TOKEN_UUID}#{FIRST_USED}"
+    assert resource["Date"] == LEASE_OVER
+    assert found["ContentLength"] == str(len(json.dumps(resource)))
+
+
+def test_the_same_dead_attempt_is_shown_the_same_at_any_time() -> None:
+    record = Record(attempt(), State.IN_PROGRESS, None)
+    assert ANSWERS.show(record, State.UNKNOWN, KEY, CAP) == ANSWERS.show(record, State.UNKNOWN, KEY, CAP)
+
+
+def test_an_answer_of_our_own_is_kept_as_it_was_given() -> None:
+    answer = Answer(504, b"Content-Type: application/json\r\n", b"{}")
+    kept = recorded(answer, NOW)
+    assert (kept.status, kept.fields, kept.body, kept.length, kept.date) == (504, answer.fields, b"{}", 2, NOW)
+    assert not kept.truncated
+
+
+@pytest.mark.parametrize(
+    ("second", "date"),
+    [
+        (0, b"Thu, 01 Jan 1970 00:00:00 GMT"),
+        (784111777, b"Sun, 06 Nov 1994 08:49:37 GMT"),  # the example of RFC 9110 section 5.6.7
+        (1709164800, b"Thu, 29 Feb 2024 00:00:00 GMT"),
+    ],
+)
+def test_dates_are_imf_fixdates(second: int, date: bytes) -> None:
+    assert http_date(second) == date
+
+
+def test_the_first_answer_can_be_given_the_end_of_its_retention_as_a_field_line() -> None:
+    assert expires(attempt()) == b"Idempotency-Expires: Thu, 14 Jan 2016 22:25:35 GMT\r\n"
+    assert expires(attempt(retention=3_600_000)) == b"Idempotency-Expires: Wed, 13 Jan 2016 23:25:35 GMT\r\n"
+
+
+def test_a_dialect_that_there_is_not_is_noticed_at_the_start() -> None:
+    with pytest.raises(KeyError):
+        Answers("esperanto", {}, "/responses/{key}")
