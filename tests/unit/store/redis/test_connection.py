@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
 from typing import cast
 
 import pytest
@@ -13,15 +12,15 @@ from tests.unit.store.redis.wire import Note, Wire
 
 
 @pytest.fixture
-def wire() -> Wire:
-    return Wire()
+async def connection() -> Connection:
+    return Connection()
 
 
 @pytest.fixture
-async def connection(wire: Wire) -> Connection:
-    connection = Connection()
+def wire(connection: Connection) -> Wire:
+    wire = Wire(connection)
     connection.connection_made(wire)
-    return connection
+    return wire
 
 
 async def test_a_batch_is_one_write_closed_with_an_echo_of_its_number(connection: Connection, wire: Wire) -> None:
@@ -31,7 +30,9 @@ async def test_a_batch_is_one_write_closed_with_an_echo_of_its_number(connection
     assert wire.written == [get + get + pack((b"ECHO", b"1")), get + pack((b"ECHO", b"2"))]
 
 
-async def test_replies_are_used_once_their_batch_is_complete_however_they_are_cut(connection: Connection) -> None:
+async def test_replies_are_used_once_their_batch_is_complete_however_they_are_cut(
+    connection: Connection, wire: Wire
+) -> None:
     stream = b"$-1\r\n$1\r\nx\r\n$1\r\n1\r\n-OOM no\r\n$1\r\n2\r\n"
     first, second = [Note(), Note()], [Note()]
     connection.send(first)
@@ -90,7 +91,7 @@ async def test_a_reply_of_which_nothing_can_be_made_is_repeated_elsewhere_with_a
 
 
 async def test_a_handler_that_raises_harms_nobody_else(
-    connection: Connection, caplog: pytest.LogCaptureFixture
+    connection: Connection, wire: Wire, caplog: pytest.LogCaptureFixture
 ) -> None:
     def defect(reply: Reply) -> None:
         raise ZeroDivisionError
@@ -104,7 +105,9 @@ async def test_a_handler_that_raises_harms_nobody_else(
     assert connection.unanswered() == []
 
 
-async def test_what_has_failed_keeps_its_place_in_the_batch_and_is_not_answered_again(connection: Connection) -> None:
+async def test_what_has_failed_keeps_its_place_in_the_batch_and_is_not_answered_again(
+    connection: Connection, wire: Wire
+) -> None:
     late, other = Note(), Note()
     connection.send([late, other])
     late.fail("too late")
@@ -126,7 +129,7 @@ async def test_what_is_sent_on_a_lost_connection_is_kept_and_was_never_written(
     assert connection.lost.done()
 
 
-async def test_silence_counts_from_the_last_progress(connection: Connection) -> None:
+async def test_silence_counts_from_the_last_progress(connection: Connection, wire: Wire) -> None:
     loop = asyncio.get_running_loop()
     assert connection.silent_since == float("inf")
     connection.send([Note()])
@@ -138,7 +141,7 @@ async def test_silence_counts_from_the_last_progress(connection: Connection) -> 
     assert sent < connection.silent_since <= loop.time()
 
 
-async def test_the_end_of_the_connection_is_told_once(connection: Connection) -> None:
+async def test_the_end_of_the_connection_is_told_once(connection: Connection, wire: Wire) -> None:
     connection.eof_received()
     connection.connection_lost(cast("Exception", ConnectionResetError("reset")))
     assert connection.lost.result() == "closed by the server"

@@ -9,7 +9,7 @@ from proxy.deadlines import Deadlines
 from proxy.store.base import StoreUnavailable
 from proxy.store.redis.connection import Connection, Identity, pack
 from proxy.store.redis.handshake import Ready
-from proxy.store.redis.multiplexer import BATCH_COMMANDS, Multiplexer
+from proxy.store.redis.multiplexer import BATCH_BYTES, BATCH_COMMANDS, Multiplexer
 from tests.support.raw import eventually
 from tests.unit.store.redis.wire import Note, Wire
 
@@ -17,17 +17,18 @@ FIRST = Identity(b"7", b"127.0.0.1:1234")
 
 
 class Server:
-    """Makes connections; the first *failures* attempts come to nothing."""
+    """Makes connections; so many attempts as *failures* says come to nothing before."""
 
-    def __init__(self, failures: int = 0) -> None:
+    def __init__(self) -> None:
         self.wires: list[Wire] = []
         self.previous: list[Identity | None] = []
-        self.failures = failures
+        """Whom each attempt was to see dead."""
+        self.failures = 0
 
     def made(self) -> Connection:
-        connection, wire = Connection(), Wire()
-        connection.connection_made(wire)
-        self.wires.append(wire)
+        connection = Connection()
+        self.wires.append(Wire(connection))
+        connection.connection_made(self.wires[-1])
         return connection
 
     async def connect(self, previous: Identity | None) -> Ready:
@@ -54,16 +55,13 @@ async def multiplexer(server: Server, first: Connection) -> AsyncIterator[Multip
     multiplexer = Multiplexer(server.connect, deadline=5.0, deadlines=Deadlines())
     multiplexer.open(first)
     yield multiplexer
-    for wire in server.wires:
-        wire.closing = True
-    multiplexer.cancel()
-    await asyncio.sleep(0)
+    await multiplexer._let_go()
 
 
 async def test_what_was_not_answered_leaves_again_in_its_order_before_what_came_later(
     multiplexer: Multiplexer, first: Connection, server: Server
 ) -> None:
-    notes = [Note(name=b"%d" % n) for n in range(4)]
+    notes = [Note(key=b"%d" % n) for n in range(4)]
     multiplexer.send(notes[0])
     multiplexer.send(notes[1])
     await asyncio.sleep(0)
@@ -77,3 +75,64 @@ async def test_what_was_not_answered_leaves_again_in_its_order_before_what_came_
         notes[1].packed + notes[2].packed + pack((b"ECHO", b"1")),
         notes[3].packed + pack((b"ECHO", b"2")),
     ]
+
+
+async def test_nothing_is_repeated_before_the_old_connection_is_known_dead_however_many_attempts_that_takes(
+    multiplexer: Multiplexer, first: Connection, server: Server
+) -> None:
+    server.failures = 2
+    multiplexer.send(Note())
+    await asyncio.sleep(0)
+    first.drop("lost")
+    await eventually(lambda: len(server.wires) == 2)
+    assert server.previous == [FIRST, FIRST, FIRST]
+
+
+async def test_a_command_that_nobody_waits_for_any_more_may_still_be_applied(
+    multiplexer: Multiplexer, first: Connection, server: Server
+) -> None:
+    note = Note()
+    multiplexer.send(note)
+    await asyncio.sleep(0)
+    note.fail("too late")
+    first.drop("lost")
+    await eventually(lambda: len(server.wires) == 2)
+    assert server.previous == [FIRST]
+
+
+async def test_a_connection_that_owed_nothing_may_live(
+    multiplexer: Multiplexer, first: Connection, server: Server
+) -> None:
+    multiplexer.send(Note())
+    await asyncio.sleep(0)
+    first.data_received(b"$-1\r\n$1\r\n1\r\n")
+    first.drop("lost")
+    await eventually(lambda: len(server.wires) == 2)
+    assert server.previous == [None]
+
+
+async def test_what_leaves_at_once_is_cut_into_batches_whose_replies_can_be_held(
+    multiplexer: Multiplexer, server: Server
+) -> None:
+    small = [Note() for _ in range(2 * BATCH_COMMANDS + 1)]
+    large = [Note(key=bytes(BATCH_BYTES // 2)) for _ in range(3)]
+    for note in small + large:
+        multiplexer.send(note)
+    await asyncio.sleep(0)
+    counts = [data.count(b"GET") for data in server.wires[0].written]
+    assert counts == [BATCH_COMMANDS, BATCH_COMMANDS, 3, 1]
+
+
+async def test_a_multiplexer_that_is_not_open_or_no_longer_answers_all_the_same(
+    multiplexer: Multiplexer, server: Server
+) -> None:
+    early, late, follow = Note(), Note(), Note()
+    Multiplexer(server.connect, deadline=5.0, deadlines=Deadlines()).send(early)
+    await multiplexer.close()
+    multiplexer.send(late)
+    multiplexer.insist(follow)
+    assert early.failures == [] and late.failures == [], "never from within"
+    await asyncio.sleep(0)
+    assert early.failures == ["the store is not open"]
+    assert late.failures == ["the store is closing"]
+    assert follow.failures == ["the store is closed"]

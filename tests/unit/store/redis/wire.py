@@ -9,8 +9,8 @@ from proxy.store.redis.connection import Command, Reply, pack
 class Note(Command):
     """Notes what becomes of it."""
 
-    def __init__(self, act: Callable[[Reply], None] = lambda reply: None) -> None:
-        super().__init__(pack((b"GET", b"k")), due=1.0)
+    def __init__(self, act: Callable[[Reply], None] = lambda reply: None, *, key: bytes = b"k") -> None:
+        super().__init__(pack((b"GET", key)), due=float("inf"))
         self.replies: list[Reply] = []
         self.failures: list[str] = []
         self._act = act
@@ -26,8 +26,9 @@ class Note(Command):
 class Wire(asyncio.Transport):
     """What is written, and whether it was aborted."""
 
-    def __init__(self) -> None:
+    def __init__(self, protocol: asyncio.Protocol) -> None:
         super().__init__()
+        self._protocol = protocol
         self.written: list[bytes] = []
         self.closing = False
 
@@ -39,4 +40,6 @@ class Wire(asyncio.Transport):
         return self.closing
 
     def abort(self) -> None:
+        if not self.closing:
+            asyncio.get_running_loop().call_soon(self._protocol.connection_lost, None)
         self.closing = True
