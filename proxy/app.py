@@ -18,8 +18,9 @@ from proxy.core.policy import Policy
 from proxy.deadlines import Deadlines
 from proxy.gateway import Gateway
 from proxy.http1.connection import ServerConnection
+from proxy.http1.fields import Watched
 from proxy.http1.forward import Forwarding
-from proxy.http1.message import Limits
+from proxy.http1.message import REQUEST_FIELDS, Limits
 from proxy.http1.outbox import Outbox
 from proxy.http1.pool import Pool, Upstream
 from proxy.http1.server import Server
@@ -118,6 +119,12 @@ def _forwarding(settings: Settings, tokens: Tokens) -> Forwarding:
     )
 
 
+def _watched(settings: Settings) -> Watched:
+    """The fields of a request that somebody looks at."""
+    own = [settings.idempotency.header, *settings.responses.credential_headers]
+    return Watched([*REQUEST_FIELDS, *(name.lower().encode("ascii") for name in own)])
+
+
 class App:
     """One worker: everything between the client's connections and the store. Lives on one loop."""
 
@@ -146,9 +153,10 @@ class App:
         )
         policy = Policy(KeyRule(own.key_min, own.key_max, own.key_chars), own.methods, settings.responses.paths)
         self._gateway = Gateway(self._parts, policy, own.header.lower().encode("ascii"))
-        self._server = Server(self._gateway, limits(settings), self._deadlines, outbox)
+        self._server = Server(self._gateway, limits(settings), self._deadlines, outbox, _watched(settings))
         self._listener: asyncio.Server | None = None
         self.metrics.gauges = self._gauges
+        self._deadlines.add(self.metrics)
 
     async def start(self, sock: socket.socket) -> None:
         """Open the store, then listen on *sock*; raise StoreUnavailable or StoreRefused."""

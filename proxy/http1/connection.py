@@ -88,7 +88,7 @@ class ServerConnection(asyncio.Protocol):
         """Give a whole answer. *fields*: lines, each with its CRLF, complete but for Connection. A HEAD is not given
         the *body*."""
         head = self._begin(status, reason, fields)
-        self._write(head if self._bodiless(status) else head + body)
+        self._write(head if body and self._bodiless(status) else head + body)
         self._finish()
 
     def begin(self, status: int, reason: bytes, fields: bytes, *, framed: bool) -> None:
@@ -239,7 +239,7 @@ class ServerConnection(asyncio.Protocol):
             self._refuse(Fault.FIELDS_TOO_LARGE)
         else:
             self._buffer, self._searched = b"", 0
-            head = read_request(data[:end], self._limits)
+            head = read_request(data[:end], self._limits, self._server.watched)
             if isinstance(head, Fault):
                 self._refuse(head)
             else:

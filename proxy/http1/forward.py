@@ -7,15 +7,13 @@ from ipaddress import IPv4Network, IPv6Network, ip_address
 from typing import NamedTuple
 
 from proxy.http1.date import date_field
+from proxy.http1.fields import without
 from proxy.http1.message import CHUNKED, RequestHead, ResponseHead
 from proxy.tokens import Tokens
 
-HOP_BY_HOP = frozenset(
-    (b"connection", b"keep-alive", b"proxy-connection", b"te", b"trailer", b"transfer-encoding", b"upgrade")
-)
-_FORWARDED = frozenset((b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host"))
-_DROPPED = HOP_BY_HOP | _FORWARDED | {b"host", b"expect"}
-"""Expect: the proxy itself has told the client to go on."""
+HOP_BY_HOP = frozenset(b"connection keep-alive proxy-connection te trailer transfer-encoding upgrade".split())
+_REPLACED = HOP_BY_HOP | frozenset(b"host expect x-forwarded-for x-forwarded-proto x-forwarded-host".split())
+"""What the proxy says itself, or (Expect) has done itself."""
 _NEVER_DROPPED = frozenset((b"content-length", b"host"))
 """Whatever Connection says of them: without its length a message has another end."""
 
@@ -43,7 +41,7 @@ class Forwarding:
         self._tokens = tokens
         self._host = host
         self._trusted = trusted
-        self._via = [b"Via: 1.%d %b\r\n" % (minor, via.encode("ascii")) for minor in (0, 1)]
+        self._via = [b"\r\nVia: 1.%d %b\r\n" % (minor, via.encode("ascii")) for minor in (0, 1)]
         self._kept = _NEVER_DROPPED | frozenset(kept)
 
     def peer(self, address: str) -> Peer:
@@ -54,21 +52,25 @@ class Forwarding:
     def request(self, head: RequestHead, peer: Peer, length: int) -> bytes:
         """The head as the upstream is sent it. *length*: bytes of the body that follows, or CHUNKED."""
         named = head.connection - self._kept if head.connection else head.connection
-        dropped = _DROPPED | named if named else _DROPPED
-        lines = [b"%b: %b\r\n" % field for field, name in zip(head.fields, head.names) if name not in dropped]
+        framing = b""
         if length == CHUNKED:
-            lines.append(b"Transfer-Encoding: chunked\r\n")
+            framing = b"\r\nTransfer-Encoding: chunked"
         elif length and head.length == CHUNKED:
-            lines.append(b"Content-Length: %d\r\n" % length)
-        if b"x-request-id" not in head.by_name:
-            lines.append(b"X-Request-Id: %b\r\n" % self._tokens.take().hex().encode("ascii"))
-        lines.append(self._via[head.minor])
-        lines.append(_forwarded_trusted(head, peer) if peer.trusted else _forwarded(peer.address, head.host))
-        return b"%b %b HTTP/1.1\r\nHost: %b\r\n%b\r\n" % (
-            head.method,
-            head.target,
-            self._host or head.host,
-            b"".join(lines),
+            framing = b"\r\nContent-Length: %d" % length
+        if b"x-request-id" not in head.found:
+            framing += b"\r\nX-Request-Id: " + self._tokens.take().hex().encode("ascii")
+        return b"".join(
+            (
+                head.method,
+                b" ",
+                head.target,
+                b" HTTP/1.1\r\nHost: ",
+                self._host or head.host,
+                without(head.block, _REPLACED | named if named else _REPLACED),
+                framing,
+                self._via[head.minor],
+                _forwarded_trusted(head, peer) if peer.trusted else _forwarded(peer.address, head.host),
+            )
         )
 
     def url(self, head: RequestHead, peer: Peer) -> bytes:
@@ -83,7 +85,7 @@ class Forwarding:
 def _forwarded_trusted(head: RequestHead, peer: Peer) -> bytes:
     """What a trusted peer says is true, and added to."""
     before = head.values(b"x-forwarded-for")
-    return b"X-Forwarded-For: %b\r\nX-Forwarded-Proto: %b\r\nX-Forwarded-Host: %b\r\n" % (
+    return b"X-Forwarded-For: %b\r\nX-Forwarded-Proto: %b\r\nX-Forwarded-Host: %b\r\n\r\n" % (
         b", ".join([*before, peer.address.encode("ascii") or b"unknown"]),
         (head.values(b"x-forwarded-proto") or [b"http"])[-1],
         (head.values(b"x-forwarded-host") or [head.host])[-1],
@@ -93,7 +95,7 @@ def _forwarded_trusted(head: RequestHead, peer: Peer) -> bytes:
 @lru_cache(maxsize=256)
 def _forwarded(address: str, host: bytes) -> bytes:
     """What anybody else says is replaced."""
-    return b"X-Forwarded-For: %b\r\nX-Forwarded-Proto: http\r\nX-Forwarded-Host: %b\r\n" % (
+    return b"X-Forwarded-For: %b\r\nX-Forwarded-Proto: http\r\nX-Forwarded-Host: %b\r\n\r\n" % (
         address.encode("ascii") or b"unknown",
         host,
     )
@@ -103,17 +105,15 @@ def end_to_end(head: ResponseHead, gives_way: bytes = b"") -> bytes:
     """The field lines of a response that are meant for the client, and Date where the upstream has no clock (RFC 9110
     §6.6.1). *gives_way*: the lower-case name of one more field that is left out."""
     dropped = _dropped(head.connection, gives_way)
-    lines = [b"%b: %b\r\n" % field for field, name in zip(head.fields, head.names) if name not in dropped]
-    if b"date" not in head.names:
-        lines.append(date_field())
-    return b"".join(lines)
+    lines = without(head.block, dropped)[2:] + b"\r\n"
+    return lines if b"date" in head.found else lines.removeprefix(b"\r\n") + date_field()
 
 
 def framed(head: ResponseHead, method: bytes, length: int, gives_way: bytes = b"") -> bytes:
     """The same for a response whose body is known whole, *length* bytes of it: with Content-Length, where there is a
     place for it (RFC 9110 §8.6)."""
     fields = end_to_end(head, gives_way)
-    if b"content-length" in head.names or method == b"HEAD" or head.status in (204, 304):
+    if b"content-length" in head.found or method == b"HEAD" or head.status in (204, 304):
         return fields
     return fields + b"Content-Length: %d\r\n" % length
 

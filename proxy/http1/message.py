@@ -12,7 +12,7 @@ from functools import lru_cache
 
 import httptools
 
-Field = tuple[bytes, bytes]
+from proxy.http1.fields import Watched, trimmed, valid, values
 
 
 class Fault(Enum):
@@ -60,11 +60,12 @@ class RequestHead:
     host: bytes
     """Empty only in HTTP/1.0."""
     minor: int
-    fields: list[Field]
-    names: list[bytes]
-    """The names of *fields*, in their order, lower case."""
-    by_name: dict[bytes, Field]
-    """Lower-case name → its last field."""
+    block: bytes
+    """The field lines: see `http1.fields`."""
+    found: dict[bytes, bytes]
+    """Of the fields that are watched: lower-case name → value, of a repeated one the last."""
+    repeated: bool
+    """Some watched field is."""
     connection: frozenset[bytes]
     """The options of all Connection fields, lower case."""
     length: int
@@ -74,13 +75,11 @@ class RequestHead:
     """Whether the client means to send another request on the connection (RFC 9112 §9.3)."""
 
     def values(self, name: bytes) -> list[bytes]:
-        """The values of all fields *name* (lower case)."""
-        found = self.by_name.get(name)
-        if found is None:
+        """The values of all fields *name* (lower case, and watched)."""
+        value = self.found.get(name)
+        if value is None:
             return []
-        if len(self.by_name) == len(self.names):
-            return [found[1]]
-        return [field[1] for field, lower in zip(self.fields, self.names) if lower == name]
+        return values(self.block, name) if self.repeated else [value]
 
 
 @dataclass(slots=True)
@@ -90,8 +89,10 @@ class ResponseHead:
     status: int
     reason: bytes
     minor: int
-    fields: list[Field]
-    names: list[bytes]
+    block: bytes
+    """The field lines: see `http1.fields`."""
+    found: dict[bytes, bytes]
+    """Of the fields in RESPONSE_FIELDS: lower-case name → value, of a repeated one the last."""
     connection: frozenset[bytes]
     length: int
     """Bytes of the body; CHUNKED; UNTIL_CLOSE."""
@@ -117,57 +118,42 @@ METHODS = frozenset(
 credentials that others added (RFC 9110 §9.3.8)."""
 
 NO_OPTIONS: frozenset[bytes] = frozenset()
-_NO_FIELD: Field = (b"", b"")
-_SINGLE = (b"host", b"content-length", b"transfer-encoding", b"expect")
+_FRAMING = (b"content-length", b"transfer-encoding")
+_SINGLE = (b"host", b"expect", *_FRAMING)
 """What may stand in a head once: of two, one reader would believe the first, another the last."""
 
 
-class _Fields:
-    """Collects what llhttp reads."""
-
-    __slots__ = ("fields",)
-
-    def __init__(self) -> None:
-        self.fields: list[Field] = []
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        self.fields.append((name, value))
+REQUEST_FIELDS = frozenset(
+    b"host content-length transfer-encoding connection expect x-request-id x-forwarded-for x-forwarded-proto "
+    b"x-forwarded-host prefer".split()
+)
+"""What the wire itself looks at in a request; an application has more."""
+RESPONSE_FIELDS = frozenset(b"content-length transfer-encoding connection date".split())
+_REQUEST = Watched(REQUEST_FIELDS)
+_RESPONSE = Watched(RESPONSE_FIELDS)
 
 
-def _read_fields(parser_type: type, data: bytes) -> list[Field] | None:
-    """The field lines of a whole head *data*, or None where llhttp refuses it."""
-    collected = _Fields()
-    try:
-        parser_type(collected).feed_data(data)
-    except httptools.HttpParserUpgrade:
-        pass  # the head is read; what follows it is not this parser's business
-    except (httptools.HttpParserError, httptools.HttpParserCallbackError):
-        return None
-    if data.find(b" \r\n") > 0 or data.find(b"\t\r\n") > 0:
-        return [(name, value.rstrip(b" \t")) for name, value in collected.fields]
-    return collected.fields
-
-
-def read_request(data: bytes, limits: Limits) -> RequestHead | Fault:
-    """*data*: a head from its first byte to the end of its empty line."""
-    line = data[: data.index(b"\r\n")]
-    if len(line) > limits.request_line:
+def read_request(data: bytes, limits: Limits, watched: Watched = _REQUEST) -> RequestHead | Fault:
+    """*data*: a head from its first byte to the end of its empty line. *watched*: REQUEST_FIELDS, and whatever else
+    somebody will ask for."""
+    end = data.index(b"\r\n")
+    if end > limits.request_line:
         return Fault.URI_TOO_LONG
+    line = data[:end]
     matched = _REQUEST_LINE(line)
     if matched is None:
         return Fault.VERSION if _OTHER_VERSION(line) else Fault.BAD_REQUEST
     method, target, version = matched.groups()
     if method not in METHODS:
         return Fault.METHOD
-    fields = _read_fields(httptools.HttpRequestParser, data)
-    if fields is None:
+    if not valid(httptools.HttpRequestParser, data):
         return _why_refused(data)
-    if len(fields) > limits.fields:
+    block = trimmed(data[end:-4])
+    if block.count(b"\r") > limits.fields:
         return Fault.FIELDS_TOO_LARGE
-    names = [name.lower() for name, _ in fields]
-    by_name = dict(zip(names, fields))
+    found, repeated = watched.find(block)
     minor = 1 if version == b"1" else 0
-    framing = _request_framing(names, by_name, fields, minor)
+    framing = _request_framing(found, repeated, block, minor)
     if isinstance(framing, Fault):
         return framing
     host, connection, length, expects_continue = framing
@@ -177,7 +163,7 @@ def read_request(data: bytes, limits: Limits) -> RequestHead | Fault:
     target, path, host = located
     keep_alive = _persists(minor, connection)
     return RequestHead(
-        method, target, path, host, minor, fields, names, by_name, connection, length, expects_continue, keep_alive
+        method, target, path, host, minor, block, found, repeated, connection, length, expects_continue, keep_alive
     )
 
 
@@ -191,42 +177,37 @@ _RequestFraming = tuple[bytes, frozenset[bytes], int, bool]
 """Host, options of Connection, length, whether the client waits for 100."""
 
 
-def _request_framing(
-    names: list[bytes], by_name: dict[bytes, Field], fields: list[Field], minor: int
-) -> _RequestFraming | Fault:
+def _request_framing(found: dict[bytes, bytes], repeated: bool, block: bytes, minor: int) -> _RequestFraming | Fault:
     """What the fields say about the message itself (RFC 9112 §3.2, §6.1 to §6.3; RFC 9110 §10.1.1)."""
-    connection = connection_options(names, by_name, fields)
-    if len(by_name) != len(names) and any(names.count(name) > 1 for name in _SINGLE):
+    if repeated and any(len(values(block, name)) > 1 for name in _SINGLE):
         return Fault.BAD_REQUEST
-    _, host = by_name.get(b"host", _NO_FIELD)
+    host = found.get(b"host", b"")
     if (minor or host) and not _valid_host(host):
         return Fault.BAD_REQUEST
     length = 0
-    if b"content-length" in by_name:
-        _, value = by_name[b"content-length"]
-        if _LENGTH(value) is None or b"transfer-encoding" in by_name:
+    if b"content-length" in found:
+        if _LENGTH(found[b"content-length"]) is None or b"transfer-encoding" in found:
             return Fault.BAD_REQUEST
-        length = int(value)
-    elif b"transfer-encoding" in by_name:
+        length = int(found[b"content-length"])
+    elif b"transfer-encoding" in found:
         if minor == 0:
             return Fault.BAD_REQUEST
-        if by_name[b"transfer-encoding"][1].lower() != b"chunked":
+        if found[b"transfer-encoding"].lower() != b"chunked":
             return Fault.CODING
         length = CHUNKED
-    if b"expect" not in by_name:
+    connection = _connection(found, repeated, block)
+    if b"expect" not in found:
         return host, connection, length, False
-    if by_name[b"expect"][1].lower() != b"100-continue":
+    if found[b"expect"].lower() != b"100-continue":
         return Fault.EXPECTATION
     return host, connection, length, minor == 1 and length != 0  # RFC 9110 §10.1.1: in HTTP/1.0 it is ignored
 
 
-def connection_options(names: list[bytes], by_name: dict[bytes, Field], fields: list[Field]) -> frozenset[bytes]:
+def _connection(found: dict[bytes, bytes], repeated: bool, block: bytes) -> frozenset[bytes]:
     """The options of all Connection fields, lower case."""
-    if b"connection" not in by_name:
+    if b"connection" not in found:
         return NO_OPTIONS
-    if len(by_name) == len(names):
-        return _options(by_name[b"connection"][1])
-    return _options(b",".join(field[1] for field, name in zip(fields, names) if name == b"connection"))
+    return _options(b",".join(values(block, b"connection")) if repeated else found[b"connection"])
 
 
 @lru_cache(maxsize=256)
@@ -280,26 +261,25 @@ def _read_status_line(line: bytes) -> tuple[int, int, bytes] | None:
 def read_response(data: bytes, method: bytes, limits: Limits) -> ResponseHead | None:
     """*data*: a head from its first byte to the end of its empty line, the answer to a *method*. None: unusable; the
     connection cannot be used any more (RFC 9112 §6.3: its end would be guessed)."""
-    line = _read_status_line(data[: data.index(b"\r\n")])
-    if line is None:
+    end = data.index(b"\r\n")
+    line = _read_status_line(data[:end])
+    if line is None or not valid(httptools.HttpResponseParser, data):
         return None
     minor, status, reason = line
-    fields = _read_fields(httptools.HttpResponseParser, data)
-    if fields is None or len(fields) > limits.fields:
+    block = trimmed(data[end:-4])
+    if block.count(b"\r") > limits.fields:
         return None
-    names = [name.lower() for name, _ in fields]
-    by_name = dict(zip(names, fields))
-    if len(by_name) != len(names) and any(names.count(name) > 1 for name in _SINGLE):
+    found, repeated = _RESPONSE.find(block)
+    if repeated and any(len(values(block, name)) > 1 for name in _FRAMING):
         return None
-    connection = connection_options(names, by_name, fields)
+    connection = _connection(found, repeated, block)
     length: int = UNTIL_CLOSE
-    if b"content-length" in by_name:
-        _, value = by_name[b"content-length"]
-        if _LENGTH(value) is None or b"transfer-encoding" in by_name:
+    if b"content-length" in found:
+        if _LENGTH(found[b"content-length"]) is None or b"transfer-encoding" in found:
             return None
-        length = int(value)
-    elif b"transfer-encoding" in by_name:
-        if minor == 0 or by_name[b"transfer-encoding"][1].lower() != b"chunked":
+        length = int(found[b"content-length"])
+    elif b"transfer-encoding" in found:
+        if minor == 0 or found[b"transfer-encoding"].lower() != b"chunked":
             return None
         length = CHUNKED
     if status < 200 and length not in (0, UNTIL_CLOSE):
@@ -307,4 +287,4 @@ def read_response(data: bytes, method: bytes, limits: Limits) -> ResponseHead | 
     if method == b"HEAD" or status < 200 or status in (204, 304):
         length = 0
     keep_alive = length != UNTIL_CLOSE and _persists(minor, connection)
-    return ResponseHead(status, reason, minor, fields, names, connection, length, keep_alive)
+    return ResponseHead(status, reason, minor, block, found, connection, length, keep_alive)

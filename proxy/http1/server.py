@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Protocol
 
 from proxy.deadlines import Deadlines
+from proxy.http1.fields import Watched
 from proxy.http1.message import Fault, Limits, RequestHead
 from proxy.http1.outbox import Outbox
 
@@ -55,11 +56,14 @@ class Application(Protocol):
 class Server:
     """What the connections of one listener share."""
 
-    def __init__(self, application: Application, limits: Limits, deadlines: Deadlines, outbox: Outbox) -> None:
+    def __init__(
+        self, application: Application, limits: Limits, deadlines: Deadlines, outbox: Outbox, watched: Watched
+    ) -> None:
         self.application = application
         self.limits = limits
         self.deadlines = deadlines
         self.outbox = outbox
+        self.watched = watched
         self.connections: set[ServerConnection] = set()
         self.draining = False
 

@@ -28,34 +28,48 @@ Snapshot = dict[str, dict[str, float]]
 
 
 class Timings:
-    """A histogram of seconds."""
+    """A histogram of seconds. What is observed is only noted down, and counted by the thousand."""
 
-    __slots__ = ("counts", "total")
+    __slots__ = ("_counts", "_noted", "_total", "observe")
 
     def __init__(self) -> None:
-        self.counts = [0] * (len(BOUNDS) + 1)
-        self.total = 0.0
-
-    def observe(self, seconds: float) -> None:
+        self._noted: list[float] = []
+        self.observe = self._noted.append
         """One more."""
-        self.counts[bisect_left(BOUNDS, seconds)] += 1
-        self.total += seconds
+        self._counts = [0] * (len(BOUNDS) + 1)
+        self._total = 0.0
+
+    def fold(self) -> None:
+        """Count what was noted down. To be called now and then: the note grows until it is."""
+        for seconds in self._noted:
+            self._counts[bisect_left(BOUNDS, seconds)] += 1
+        self._total += sum(self._noted)
+        self._noted.clear()
 
     def snapshot(self) -> dict[str, float]:
         """See Snapshot."""
-        return {**{str(bucket): count for bucket, count in enumerate(self.counts)}, "sum": self.total}
+        self.fold()
+        return {**{str(bucket): count for bucket, count in enumerate(self._counts)}, "sum": self._total}
 
 
 class Metrics:
-    """The metrics of one process."""
+    """The metrics of one process. Is one of the things that wait on its deadlines, to fold its timings."""
 
     def __init__(self) -> None:
+        self.deadline = 0.0
+        """Always passed: at every tick."""
         self.outcomes = dict.fromkeys(OUTCOMES, 0)
         self.store_failures = dict.fromkeys(OPERATIONS, 0)
         self.upstream = Timings()
         self.store = {operation: Timings() for operation in OPERATIONS}
         self.gauges: Callable[[], dict[str, float]] = dict
         """What is open now: `unsettled`, `connections`."""
+
+    def overdue(self) -> None:
+        """Fold all timings."""
+        self.upstream.fold()
+        for timings in self.store.values():
+            timings.fold()
 
     def snapshot(self) -> Snapshot:
         """All of them, as they are now."""

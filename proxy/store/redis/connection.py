@@ -194,7 +194,7 @@ class Connection(asyncio.Protocol):
             return
         batch, replies = self._batches[0], self._replies
         self._replies = []
-        for command, reply in zip(batch.commands, replies, strict=False):  # the last reply is the echo
+        for command, reply in zip(batch.commands, replies):  # the last reply is the echo
             if command.answered:
                 continue
             command.answered = True

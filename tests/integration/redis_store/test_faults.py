@@ -128,6 +128,11 @@ class TestNetwork:
             assert isinstance(granted, Granted)
             assert len(relay.links) == 2
 
+    async def test_a_server_on_a_unix_socket_is_reached(self, tmp_path: Path, open_store: OpenStore) -> None:
+        with Valkey(tmp_path, settings={"unixsocket": str(tmp_path / "s")}):
+            store = await open_store(f"unix://{tmp_path / 's'}")
+            assert isinstance(await store.claim(claim_of()), Granted)
+
     async def test_a_server_behind_tls_is_reached_with_its_own_authority(
         self, valkey: Valkey, open_store: OpenStore, tmp_path: Path
     ) -> None:
