@@ -8,6 +8,7 @@ def credential(hasher: Hasher, headers: tuple[bytes, ...], head: RequestHead) ->
     """16 bytes: the hash of the first of *headers* (lower case) that is present, NO_CREDENTIAL where none is. All
     values of a repeated field count: a second one must not hide the first."""
     for name in headers:
-        if name in head.found:
-            return hasher.credential(name, b", ".join(head.values(name)))
+        values = head.values(name)
+        if values:
+            return hasher.credential(name, b", ".join(values))
     return NO_CREDENTIAL

@@ -22,7 +22,7 @@ from proxy.deadlines import NEVER
 from proxy.faults import REFUSALS
 from proxy.http1.client import UpstreamConnection
 from proxy.http1.connection import ServerConnection
-from proxy.http1.forward import Peer, end_to_end
+from proxy.http1.forward import Peer, hints
 from proxy.http1.message import Fault, RequestHead, ResponseHead
 from proxy.parts import Parts
 from proxy.reply import Reply
@@ -200,7 +200,7 @@ class Exchange:
 
     def informed(self, head: ResponseHead) -> None:
         """Early hints."""
-        self._client.inform(end_to_end(head))
+        self._client.inform(hints(head))
 
     def responded(self, head: ResponseHead) -> None:
         """The same, in pieces."""

@@ -10,7 +10,7 @@ from proxy.faults import REFUSALS
 from proxy.http1.body import LAST_CHUNK, chunk
 from proxy.http1.client import UpstreamConnection
 from proxy.http1.connection import ServerConnection
-from proxy.http1.forward import Peer, end_to_end, framed
+from proxy.http1.forward import Peer, end_to_end, framed, hints
 from proxy.http1.message import CHUNKED, Fault, RequestHead, ResponseHead
 from proxy.parts import Parts
 from proxy.reply import Reply
@@ -132,7 +132,7 @@ class Passage:
 
     def informed(self, head: ResponseHead) -> None:
         """Early hints."""
-        self._client.inform(end_to_end(head))
+        self._client.inform(hints(head))
 
     def answered(self, head: ResponseHead, body: bytes) -> None:
         """The backend has answered, all at once."""

@@ -104,9 +104,13 @@ def _forwarded(address: str, host: bytes) -> bytes:
 def end_to_end(head: ResponseHead, gives_way: bytes = b"") -> bytes:
     """The field lines of a response that are meant for the client, and Date where the upstream has no clock (RFC 9110
     §6.6.1). *gives_way*: the lower-case name of one more field that is left out."""
-    dropped = _dropped(head.connection, gives_way)
-    lines = without(head.block, dropped)[2:] + b"\r\n"
-    return lines if b"date" in head.found else lines.removeprefix(b"\r\n") + date_field()
+    lines = without(head.block, _dropped(head.connection, gives_way)) + b"\r\n"
+    return lines[2:] if b"date" in head.found else lines[2:] + date_field()
+
+
+def hints(head: ResponseHead) -> bytes:
+    """The field lines of an informational response that are meant for the client."""
+    return (without(head.block, _dropped(head.connection, b"")) + b"\r\n")[2:]
 
 
 def framed(head: ResponseHead, method: bytes, length: int, gives_way: bytes = b"") -> bytes:

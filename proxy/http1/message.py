@@ -66,6 +66,7 @@ class RequestHead:
     """Of the fields that are watched: lower-case name → value, of a repeated one the last."""
     repeated: bool
     """Some watched field is."""
+    watched: Watched
     connection: frozenset[bytes]
     """The options of all Connection fields, lower case."""
     length: int
@@ -75,11 +76,11 @@ class RequestHead:
     """Whether the client means to send another request on the connection (RFC 9112 §9.3)."""
 
     def values(self, name: bytes) -> list[bytes]:
-        """The values of all fields *name* (lower case, and watched)."""
+        """The values of all fields *name* (lower case). Quick where *name* is watched."""
+        if self.repeated or name not in self.watched.names:
+            return values(self.block, name)
         value = self.found.get(name)
-        if value is None:
-            return []
-        return values(self.block, name) if self.repeated else [value]
+        return [] if value is None else [value]
 
 
 @dataclass(slots=True)
@@ -163,7 +164,19 @@ def read_request(data: bytes, limits: Limits, watched: Watched = _REQUEST) -> Re
     target, path, host = located
     keep_alive = _persists(minor, connection)
     return RequestHead(
-        method, target, path, host, minor, block, found, repeated, connection, length, expects_continue, keep_alive
+        method,
+        target,
+        path,
+        host,
+        minor,
+        block,
+        found,
+        repeated,
+        watched,
+        connection,
+        length,
+        expects_continue,
+        keep_alive,
     )
 
 

@@ -9,38 +9,45 @@ applied; therefore
 """
 
 from collections.abc import Callable
-from typing import NamedTuple, Protocol
+from dataclasses import dataclass
+from typing import Protocol
 
 from proxy.core.lifecycle import State
 from proxy.core.record import Record
 
 
-class Granted(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Granted:
     """The key was free and is this attempt's now, or was already: a repeated claim finds its own token."""
 
 
-class Found(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Found:
     """There is a record. *state* is what it reads as by the store's clock (`Record.reads_as`)."""
 
     record: Record
     state: State
 
 
-class Absent(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Absent:
     """There is no record: never seen, expired or released."""
 
 
-class Done(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Done:
     """The record is as it was asked to be, by this call or by an earlier copy of it."""
 
 
-class Foreign(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Foreign:
     """Not done, and no repetition will do it: another token owns the key, or its state does not allow it."""
 
     record: Record
 
 
-class Unavailable(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Unavailable:
     """No usable answer within the deadline. *why* is for the log; it carries no key and no secret."""
 
     why: str

@@ -2,12 +2,11 @@
 
 import asyncio
 import json
+import socket
 from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any
 from uuid import uuid4
-
-from prometheus_client import CollectorRegistry
 
 from config.load import load
 from proxy.app import App, listen
@@ -47,25 +46,27 @@ class Proxy:
     """Listens on a free port of 127.0.0.1 within `async with`. *flags*: dotted names of settings, as on the command line."""
 
     def __init__(self, flags: Mapping[str, Any]) -> None:
-        settings = load(None, {**QUIET, **flags})
-        self._socket = listen(settings)
-        self._app = App(settings, CollectorRegistry())
-        self._running = False
-        self.port: int = self._socket.getsockname()[1]
+        self._settings = load(None, {**QUIET, **flags})
+        self._app = App(self._settings)
+        self._socket: socket.socket | None = None
+        self.port = 0
 
     async def start(self) -> None:
         """Open the store, and listen."""
+        self._socket = listen(self._settings)
+        self.port = self._socket.getsockname()[1]
         await self._app.start(self._socket)
-        self._running = True
 
     async def stop(self, *, at_once: bool = False) -> None:
         """End in good order, with what is under way; *at_once*: without it."""
-        self._running = False
+        if self._socket is None:
+            return
+        sock, self._socket = self._socket, None
         hurry = asyncio.Event()
         if at_once:
             hurry.set()
         await self._app.stop(hurry)
-        self._socket.close()
+        sock.close()
 
     async def __aenter__(self) -> "Proxy":
         await self.start()
@@ -74,8 +75,7 @@ class Proxy:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._running:
-            await self.stop(at_once=True)
+        await self.stop(at_once=True)
 
     async def call(self, data: bytes, *, head: bool = False, within: float = 5.0) -> Reply:
         """Send one request over a connection of its own; return its response, which must be complete."""

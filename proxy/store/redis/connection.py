@@ -9,6 +9,7 @@ import logging
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Sequence
+from time import monotonic
 from typing import Any, NamedTuple, cast
 
 import hiredis
@@ -39,7 +40,7 @@ class Command(ABC):
     def __init__(self, packed: bytes, due: float) -> None:
         self.packed = packed
         self.due = due
-        """Loop time until which it is repeated and waited for."""
+        """Monotonic time until which it is repeated and waited for."""
         self.copies = 0
         """How often it was written to a socket."""
         self.answered = False
@@ -147,7 +148,7 @@ class Connection(asyncio.Protocol):
         data = b"".join([command.packed for command in commands] + [pack((b"ECHO", number))])
         if not self._batches:
             self._expected = len(commands) + 1
-        self._batches.append(_Batch(number, commands, len(data), self._loop.time()))
+        self._batches.append(_Batch(number, commands, len(data), monotonic()))
         self.commands_in_flight += len(commands)
         self.bytes_in_flight += len(data)
         if self._transport is None or self._transport.is_closing():  # uvloop raises on a write then
@@ -185,7 +186,7 @@ class Connection(asyncio.Protocol):
 
     @property
     def silent_since(self) -> float:
-        """Loop time since when the oldest batch waits without anything else being answered; NEVER: none waits."""
+        """Monotonic time since when the oldest batch waits without anything else being answered; NEVER: none waits."""
         return max(self._batches[0].sent, self._progress) if self._batches else NEVER
 
     def _close_batch(self) -> None:
@@ -208,7 +209,7 @@ class Connection(asyncio.Protocol):
                 _log.exception("the handler of a reply raised")
         self._batches.popleft()
         self._expected = len(self._batches[0].commands) + 1 if self._batches else 0
-        self._progress = self._loop.time()
+        self._progress = monotonic()
         self.answered += 1
         self.commands_in_flight -= len(batch.commands)
         self.bytes_in_flight -= batch.size

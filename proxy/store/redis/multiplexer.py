@@ -10,6 +10,7 @@ import asyncio
 import logging
 import random
 from collections.abc import Awaitable, Callable, Iterator
+from time import monotonic
 
 from proxy.deadlines import Deadlines
 from proxy.store.base import StoreRefused, StoreUnavailable
@@ -62,9 +63,9 @@ class Multiplexer:
         if self._owner is None:
             return
         self._refusing = "the store is closing"
-        due = self._loop.time() + self._limit
+        due = monotonic() + self._limit
         try:
-            while any(self._outstanding()) and self._loop.time() < due:
+            while any(self._outstanding()) and monotonic() < due:
                 await self.ask((b"PING",), due)  # stands behind all that waits
         except ConnectionError:
             pass  # it was silent up to the deadline
@@ -97,14 +98,14 @@ class Multiplexer:
             self._loop.call_soon(self._flush)
 
     async def ask(self, words: Words, due: float) -> Reply:
-        """Send one command and await its reply; raise ConnectionError where there is none by the loop time *due*."""
+        """Send one command and await its reply; raise ConnectionError where there is none by *due* (monotonic)."""
         question = Question(pack(words), due)
         self.insist(question)
         return await question.reply
 
     def overdue(self) -> None:
         """Let commands that are due have failed; give up a connection that is silent for half the deadline."""
-        now = self._loop.time()
+        now = monotonic()
         late = [command for command in self._outstanding() if command.due <= now]
         if late:
             why = f"no answer within the deadline: {self._trouble}"

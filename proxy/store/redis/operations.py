@@ -53,7 +53,7 @@ class Claim(Command):
         attempt = record.attempt
         key = name(context.prefix, attempt.key_hash)
         words = (b"SET", key, encode(record), b"NX", b"GET", b"PX", b"%d" % attempt.retention)
-        super().__init__(pack(words), due)
+        self.packed, self.due, self.copies, self.answered = pack(words), due, 0, False  # super() costs more
         self._context = context
         self._record = record
         self._done = done
@@ -184,7 +184,8 @@ class Write(Command):
         done: Callable[[SettleResult], None],
         due: float,
     ) -> None:
-        super().__init__(pack((b"EVALSHA", script.sha, b"1", *arguments)), due)
+        self.packed = pack((b"EVALSHA", script.sha, b"1", *arguments))
+        self.due, self.copies, self.answered = due, 0, False
         self._multiplexer = multiplexer
         self._script = script
         self._key_hash = key_hash
@@ -218,7 +219,7 @@ class Write(Command):
 def settle(
     multiplexer: Multiplexer, prefix: bytes, record: Record, done: Callable[[SettleResult], None], due: float
 ) -> Write:
-    """See Store.settle. *due*: loop time."""
+    """See Store.settle. *due*: monotonic time."""
     attempt = record.attempt
     left = max(0, attempt.first_used + attempt.retention - time.time_ns() // 1_000_000)
     arguments = (name(prefix, attempt.key_hash), encode(record), b"%d" % left)
@@ -228,7 +229,7 @@ def settle(
 def release(
     multiplexer: Multiplexer, prefix: bytes, attempt: Attempt, done: Callable[[SettleResult], None], due: float
 ) -> Write:
-    """See Store.release. *due*: loop time."""
+    """See Store.release. *due*: monotonic time."""
     arguments = (name(prefix, attempt.key_hash), attempt.token)
     return Write(multiplexer, RELEASE, attempt.key_hash, arguments, done, due)
 

@@ -1,0 +1,124 @@
+"""A stop in good order, and one that is hurried: the payments under way end, and what cannot end stays taken."""
+
+import asyncio
+import json
+import signal
+
+import pytest
+
+from tests.faults.conftest import PAYOUT, Settings, StartProxy
+from tests.support.origin import Origin, after, hang, respond
+from tests.support.process import ProxyProcess, decoded
+from tests.support.proxy import Connection, new_key, post, request
+from tests.support.raw import eventually, exchange
+
+
+async def refused(proxy: ProxyProcess) -> bool:
+    """Whether nobody listens on its port any more."""
+    try:
+        await exchange(proxy.port, b"")
+    except ConnectionRefusedError:
+        return True
+    return False
+
+
+async def draining(proxy: ProxyProcess) -> None:
+    """Wait until it has heard that it is to stop; no new client gets in then."""
+    await eventually(lambda: proxy.said("stopping"))
+    async with asyncio.timeout(5):
+        with pytest.raises(ConnectionRefusedError):
+            while True:
+                async with Connection(proxy.port) as client:
+                    assert await client.rest() == b""
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_a_stop_in_mid_call_lets_the_payment_end_and_takes_no_other(
+    origin: Origin, start_proxy: StartProxy, sqlite: Settings, number: signal.Signals, workers: int
+) -> None:
+    proxy = await start_proxy(sqlite, workers=workers)
+    key, answer = new_key(), asyncio.Event()
+    origin.behave(after(answer, respond(200, [], PAYOUT)))
+    async with Connection(proxy.port) as client, Connection(proxy.port) as idle:
+        idle.send(request(b"GET", b"/responses/%b/" % key))
+        assert (await idle.reply()).status == 404
+        client.send(post(key))
+        await origin.until(lambda: origin.requests)
+        proxy.send(number)
+        await draining(proxy)
+        assert await idle.rest() == b""  # closed, for the client to connect to another proxy
+        readiness = await proxy.ops("/readyz")
+        assert decoded(readiness, 503)["reason"] == "draining"
+        assert proxy.status is None
+
+        answer.set()
+        reply = await client.reply()
+        assert (reply.status, reply.body, reply.field(b"Connection")) == (200, PAYOUT, b"close")
+    assert await proxy.ended() == 0
+    assert await refused(proxy)
+    assert proxy.log[-1]["event"] == "stopped"
+    assert not [line for line in proxy.log if line["level"] != "info"]
+
+    await proxy.start(workers=1)
+    assert (await proxy.post(key)).status == 409
+    assert (await proxy.record(key))["StatusCode"] == "200"
+    assert len(origin.requests) == 1
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+async def test_a_second_signal_hurries_the_stop_and_the_key_stays_taken(
+    origin: Origin, start_proxy: StartProxy, sqlite: Settings, workers: int
+) -> None:
+    proxy = await start_proxy(sqlite, workers=workers)
+    key = new_key()
+    origin.behave(hang())
+    async with Connection(proxy.port) as client:
+        client.send(post(key))
+        await origin.until(lambda: origin.requests)
+        proxy.send(signal.SIGTERM)
+        await draining(proxy)
+        assert proxy.status is None
+        proxy.send(signal.SIGTERM)
+        assert await proxy.ended(5) == 0
+        assert await client.rest() == b""
+
+    origin.behave(respond())
+    await proxy.start(workers=1)
+    assert (await proxy.post(key)).field(b"Idempotency-State") == b"in_progress"
+    assert len(origin.requests) == 1
+
+
+async def test_a_stop_waits_for_a_payment_whose_client_is_gone(
+    origin: Origin, start_proxy: StartProxy, store: Settings
+) -> None:
+    proxy = await start_proxy(store)
+    key, answer = new_key(), asyncio.Event()
+    origin.behave(after(answer, respond(200, [], PAYOUT)))
+    async with Connection(proxy.port) as client:
+        client.send(post(key))
+        await origin.until(lambda: origin.requests)
+    proxy.send(signal.SIGTERM)
+    await draining(proxy)
+    assert proxy.status is None
+    answer.set()
+    assert await proxy.ended() == 0
+
+    await proxy.start()
+    record = await proxy.record(key)
+    assert record["Resource"] == {"Text": PAYOUT.decode()} or record["Resource"] == json.loads(PAYOUT)
+    assert len(origin.requests) == 1
+
+
+async def test_a_stop_ends_by_itself_when_a_payment_does_not(
+    origin: Origin, start_proxy: StartProxy, sqlite: Settings
+) -> None:
+    proxy = await start_proxy(sqlite, limits__drain_timeout="300ms")
+    key = new_key()
+    origin.behave(hang())
+    async with Connection(proxy.port) as client:
+        client.send(post(key))
+        await origin.until(lambda: origin.requests)
+        assert await proxy.stop() == 0
+    (warning,) = proxy.said("stopped before all was settled")
+    assert (warning["level"], warning["unsettled"], warning["connections"]) == ("warning", 1, 1)
