@@ -11,7 +11,10 @@ from proxy.http1.message import CHUNKED, UNTIL_CLOSE, Limits
 
 
 class MalformedBody(Exception):
-    """The body breaks the rules of its framing: nothing after this byte can be trusted."""
+    """The body breaks the rules of its framing: nothing after this byte can be trusted. *content*: what came before, and
+    was not returned yet."""
+
+    content = b""
 
 
 class BodyReader(Protocol):
@@ -85,9 +88,15 @@ class ChunkedReader:
         self.done = False
 
     def feed(self, data: bytes) -> tuple[bytes, bytes]:
-        data = self._buffer + data
-        self._buffer = b""
         pieces: list[bytes] = []
+        try:
+            return self._feed(self._buffer + data, pieces)
+        except MalformedBody as error:
+            error.content = b"".join(pieces)
+            raise
+
+    def _feed(self, data: bytes, pieces: list[bytes]) -> tuple[bytes, bytes]:
+        self._buffer = b""
         position = 0
         while not self.done:
             if self._left:

@@ -142,8 +142,6 @@ class UpstreamConnection(asyncio.Protocol):
             self._read(data)
             if self._head is not None and self._listener is not None:
                 self._listener.caught_up()
-        except MalformedBody as error:
-            self._fail(str(error))
         except Exception:  # a listener's defect must not take the loop's callback down with it
             logging.getLogger(__name__).exception("a response's listener failed")
             self._fail("defect of the proxy")
@@ -182,13 +180,22 @@ class UpstreamConnection(asyncio.Protocol):
             if self._head is None:
                 data = self._read_head(data)
             elif self._body is not None:
-                content, data = self._body.feed(data)
-                done = self._body.done
-                if content:
-                    self._listener.content(content)
-                if done:
-                    self._complete(data)
-                    return
+                data = self._read_body(self._body, self._listener, data)
+
+    def _read_body(self, body: BodyReader, listener: Listener, data: bytes) -> bytes:
+        """Hand on what is there of the body; return what is behind it, where that is somebody else's."""
+        try:
+            content, rest = body.feed(data)
+        except MalformedBody as error:
+            if error.content:
+                listener.content(error.content)
+            self._fail(str(error))
+            return b""
+        if content:
+            listener.content(content)
+        if body.done:
+            self._complete(rest)
+        return b""
 
     def _read_head(self, data: bytes) -> bytes:
         """Read a head out of the buffer and *data*; return what is behind it."""

@@ -177,9 +177,11 @@ class ServerConnection(asyncio.Protocol):
             self.drop()
 
     def eof_received(self) -> bool:
-        """The client has said all it will say. While a request is being treated it still reads (RFC 9112 §9.6)."""
+        """The client has said all it will say. It still reads what it has asked for (RFC 9112 §9.6)."""
         self._half_closed = True
-        return self._phase is _WORK
+        unread = self._phase is _HEAD and self._buffer and not self._searched  # `_next` is going to look at it
+        self._outbox.flush()
+        return self._phase is _WORK or bool(unread)
 
     def connection_lost(self, _error: Exception | None) -> None:
         self._server.connections.discard(self)

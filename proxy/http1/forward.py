@@ -8,12 +8,13 @@ from typing import NamedTuple
 
 from proxy.http1.date import date_field
 from proxy.http1.fields import without
-from proxy.http1.message import CHUNKED, RequestHead, ResponseHead
+from proxy.http1.message import CHUNKED, RequestHead, ResponseHead, valid_host
 from proxy.tokens import Tokens
 
 HOP_BY_HOP = frozenset(b"connection keep-alive proxy-connection te trailer transfer-encoding upgrade".split())
 _REPLACED = HOP_BY_HOP | frozenset(b"host expect x-forwarded-for x-forwarded-proto x-forwarded-host".split())
 """What the proxy says itself, or (Expect) has done itself."""
+_LENGTH = frozenset((b"content-length",))
 _NEVER_DROPPED = frozenset((b"content-length", b"host"))
 """Whatever Connection says of them: without its length a message has another end."""
 
@@ -75,11 +76,15 @@ class Forwarding:
 
     def url(self, head: RequestHead, peer: Peer) -> bytes:
         """The URL as the client called it."""
-        scheme, host = b"http", head.host
-        if peer.trusted:
-            scheme = (head.values(b"x-forwarded-proto") or [scheme])[-1]
-            host = (head.values(b"x-forwarded-host") or [host])[-1]
+        scheme, host = _called(head) if peer.trusted else (b"http", head.host)
         return b"%b://%b%b" % (scheme, host, head.target)
+
+
+def _called(head: RequestHead) -> tuple[bytes, bytes]:
+    """Scheme and host that the client called, in the words of a trusted peer where it has any."""
+    schemes = [scheme for scheme in head.values(b"x-forwarded-proto") if scheme.lower() in (b"http", b"https")]
+    hosts = [host for host in head.values(b"x-forwarded-host") if valid_host(host)]
+    return (schemes or [b"http"])[-1].lower(), (hosts or [head.host])[-1]
 
 
 def _forwarded_trusted(head: RequestHead, peer: Peer) -> bytes:
@@ -87,8 +92,7 @@ def _forwarded_trusted(head: RequestHead, peer: Peer) -> bytes:
     before = head.values(b"x-forwarded-for")
     return b"X-Forwarded-For: %b\r\nX-Forwarded-Proto: %b\r\nX-Forwarded-Host: %b\r\n\r\n" % (
         b", ".join([*before, peer.address.encode("ascii") or b"unknown"]),
-        (head.values(b"x-forwarded-proto") or [b"http"])[-1],
-        (head.values(b"x-forwarded-host") or [head.host])[-1],
+        *_called(head),
     )
 
 
@@ -104,7 +108,10 @@ def _forwarded(address: str, host: bytes) -> bytes:
 def end_to_end(head: ResponseHead, gives_way: bytes = b"") -> bytes:
     """The field lines of a response that are meant for the client, and Date where the upstream has no clock (RFC 9110
     §6.6.1). *gives_way*: the lower-case name of one more field that is left out."""
-    lines = without(head.block, _dropped(head.connection, gives_way)) + b"\r\n"
+    block = without(head.block, _dropped(head.connection, gives_way))
+    if head.status == 204:
+        block = without(block, _LENGTH)  # RFC 9110 §8.6: it has no place there
+    lines = block + b"\r\n"
     return lines[2:] if b"date" in head.found else lines[2:] + date_field()
 
 

@@ -107,7 +107,7 @@ _REQUEST_LINE = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+) ([!$-;=?-\[\]_`a-z~]
 _OTHER_VERSION = re.compile(rb"[!-~]+ [!-~]+ HTTP/(?!1\.[01]$)[0-9]+(\.[0-9]+)?").fullmatch
 _STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-5][0-9]{2})(?: ([\t -~\x80-\xff]*))?").fullmatch
 _ABSOLUTE = re.compile(rb"(https?)://([^/?@]+)(/[^?]*)?(\?.*)?", re.IGNORECASE).fullmatch
-_HOST = re.compile(rb"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~!$&'()*+;=%-]+)(?::[0-9]{0,5})?").fullmatch
+_HOST = re.compile(rb"(?:\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9._~!$&'()*+;=%-]{1,255})(?::[0-9]{0,5})?").fullmatch
 _LENGTH = re.compile(rb"[0-9]{1,18}").fullmatch
 _CODINGS = re.compile(rb"\r\ntransfer-encoding:[ \t]*([^\r\n]*)", re.IGNORECASE).findall
 
@@ -195,7 +195,7 @@ def _request_framing(found: dict[bytes, bytes], repeated: bool, block: bytes, mi
     if repeated and any(len(values(block, name)) > 1 for name in _SINGLE):
         return Fault.BAD_REQUEST
     host = found.get(b"host", b"")
-    if (minor or host) and not _valid_host(host):
+    if (minor or host) and not valid_host(host):
         return Fault.BAD_REQUEST
     length = 0
     if b"content-length" in found:
@@ -234,7 +234,8 @@ def _persists(minor: int, connection: frozenset[bytes]) -> bool:
 
 
 @lru_cache(maxsize=256)
-def _valid_host(value: bytes) -> bool:
+def valid_host(value: bytes) -> bool:
+    """Whether *value* can be a Host (RFC 9110 §7.2): a name or an address, and perhaps a port."""
     return _HOST(value) is not None
 
 

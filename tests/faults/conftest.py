@@ -1,40 +1,31 @@
 """An origin in this process, and proxies in front of it in their own, to be killed."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
 
 from tests.support.origin import Origin, respond
-from tests.support.process import ProxyProcess
+from tests.support.process import StartProxy, starter
 from tests.support.valkey import Valkey
 
 Settings = dict[str, object]
-StartProxy = Callable[..., Awaitable[ProxyProcess]]
 PAYOUT = b'{"Id": "2241581"}'
+PAYS = respond(200, [(b"Content-Type", b"application/json")], PAYOUT)
 
 
 @pytest.fixture
 async def origin() -> AsyncIterator[Origin]:
     """Makes payouts."""
-    async with Origin(respond(200, [(b"Content-Type", b"application/json")], PAYOUT)) as origin:
+    async with Origin(PAYS) as origin:
         yield origin
 
 
 @pytest.fixture
 async def start_proxy(origin: Origin, tmp_path: Path) -> AsyncIterator[StartProxy]:
-    """Starts a proxy in front of the origin, each in a directory of its own; *settings*: `upstream__timeout="1s"`."""
-    async with AsyncExitStack() as stack:
-
-        async def start(store: Settings, **settings: object) -> ProxyProcess:
-            directory = tmp_path / f"proxy-{uuid4()}"
-            directory.mkdir()
-            named = {name.replace("__", "."): value for name, value in settings.items()}
-            proxy = ProxyProcess(directory, {"upstream.url": f"http://127.0.0.1:{origin.port}", **store, **named})
-            return await stack.enter_async_context(proxy)
-
+    """See `starter`."""
+    async with starter(tmp_path, origin.port) as start:
         yield start
 
 

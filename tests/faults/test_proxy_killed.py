@@ -5,9 +5,9 @@ import os
 
 import pytest
 
-from tests.faults.conftest import PAYOUT, Settings, StartProxy
-from tests.support.origin import Behaviour, Origin, Recorded, hang, respond, send
-from tests.support.process import ProxyProcess, decoded
+from tests.faults.conftest import PAYOUT, PAYS, Settings
+from tests.support.origin import Behaviour, Origin, Recorded, hang, send
+from tests.support.process import ProxyProcess, StartProxy, decoded
 from tests.support.proxy import BODY, Connection, new_key, post
 from tests.support.raw import Incomplete, Reply, eventually
 
@@ -39,7 +39,7 @@ async def test_a_proxy_killed_in_mid_call_never_sends_the_payment_again(
     for one in earlier:
         assert (await proxy.post(one)).status == 200
     await abandoned(proxy, origin, key)
-    origin.behave(respond())
+    origin.behave(PAYS)
     await proxy.start()
 
     again = await proxy.post(key)
@@ -66,7 +66,7 @@ async def test_a_key_whose_proxy_was_killed_reads_as_unknown_once_the_lease_is_o
     proxy = await start_proxy(store, **SHORT_LEASE)
     key = new_key()
     await abandoned(proxy, origin, key)
-    origin.behave(respond())
+    origin.behave(PAYS)
     await proxy.start()
 
     async def unknown() -> bool:
@@ -89,9 +89,9 @@ async def test_a_key_whose_proxy_was_killed_reads_as_unknown_once_the_lease_is_o
 
 
 async def test_a_proxy_killed_before_the_request_is_whole_leaves_the_key_free(
-    origin: Origin, start_proxy: StartProxy, store: Settings
+    origin: Origin, start_proxy: StartProxy, sqlite: Settings
 ) -> None:
-    proxy = await start_proxy(store)
+    proxy = await start_proxy(sqlite)
     key = new_key()
     head, _, body = post(key, [(b"Expect", b"100-continue")]).partition(b"\r\n\r\n")
     async with Connection(proxy.port) as client:
@@ -180,4 +180,3 @@ async def test_a_kill_in_a_crowd_of_payments_loses_no_answer_and_repeats_none(
     executed = [key for recorded in origin.requests for key in recorded.all(b"Idempotency-Key")]
     assert len(executed) == len(set(executed)), "a payment was made twice"
     assert set(answers) <= set(executed)
-

@@ -1,16 +1,16 @@
 """The store is killed, holds still, and comes back: nothing is forwarded without it, and no response is lost by it."""
 
 import asyncio
+import signal
 
-from tests.faults.conftest import PAYOUT, StartProxy
-from tests.support.origin import Origin, after, respond
-from tests.support.process import ProxyProcess, decoded
+from tests.faults.conftest import PAYOUT, PAYS
+from tests.support.origin import Origin, after
+from tests.support.process import ProxyProcess, StartProxy, decoded
 from tests.support.proxy import Connection, new_key, post
 from tests.support.raw import Reply, eventually
 from tests.support.valkey import Valkey
 
 QUICK = {"store__deadline": "300ms"}
-PAYS = respond(200, [(b"Content-Type", b"application/json")], PAYOUT)
 
 
 async def settled(proxy: ProxyProcess, key: bytes) -> None:
@@ -109,7 +109,7 @@ async def test_a_stop_waits_for_a_record_that_the_store_does_not_take_yet(
     victim.kill()
     answer.set()
     assert (await payment).status == 200
-    proxy.send(15)
+    proxy.send(signal.SIGTERM)
     await eventually(lambda: proxy.said("stopping"))
     failures = len(proxy.said("store unavailable"))
     await eventually(lambda: len(proxy.said("store unavailable")) > failures)  # it tries on

@@ -1,12 +1,13 @@
 """The proxy as people run it: `python -m proxy …` in processes of its own, which can be killed."""
 
-import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from itertools import count
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -47,6 +48,20 @@ def run(
     )
 
 
+def spawn(*arguments: str, directory: Path, output: Path, variables: Mapping[str, str]) -> subprocess.Popen[bytes]:
+    """A command that runs until it is told to end, in a group of processes of its own; *output* is appended to."""
+    with output.open("ab") as log:
+        return subprocess.Popen(
+            [*COMMAND, *arguments],
+            cwd=directory,
+            env=variables,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+
+
 class ProxyProcess:
     """`serve`, in *directory*, with *settings* (dotted names) in its environment. Takes free ports, and keeps the
     clients' port over restarts. Its processes are a group of their own, and are not reaped before the end: so their
@@ -70,16 +85,8 @@ class ProxyProcess:
         self._end()
         self._settings |= {name.replace("__", "."): value for name, value in changes.items()}
         self._begun = len(self.text)
-        with self._output.open("ab") as log:
-            self._process = subprocess.Popen(
-                [*COMMAND, "serve"],
-                cwd=self._directory,
-                env=environment({"listen": f"127.0.0.1:{self.port}", **self._settings}),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
+        variables = environment({"listen": f"127.0.0.1:{self.port}", **self._settings})
+        self._process = spawn("serve", directory=self._directory, output=self._output, variables=variables)
         await eventually(lambda: self.said("started") or self.status is not None, START_TIMEOUT)
         assert self.status is None, f"it did not start:\n{self.text[self._begun :]}"
         (started,) = self.said("started")
@@ -141,7 +148,7 @@ class ProxyProcess:
     def _end(self) -> None:
         """Kill what is left of it, and reap it."""
         if self._process is not None:
-            with contextlib.suppress(ProcessLookupError):
+            with suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
             self._process = None
@@ -198,9 +205,7 @@ class ProxyProcess:
         reply = await self.ops("/metrics")
         assert reply.status == 200, reply
         samples = [
-            sample
-            for family in text_string_to_metric_families(reply.body.decode("utf-8"))
-            for sample in family.samples
+            sample for family in text_string_to_metric_families(reply.body.decode("utf-8")) for sample in family.samples
         ]
         return {_named(sample.name, sample.labels): sample.value for sample in samples}
 
@@ -209,6 +214,26 @@ class ProxyProcess:
         start, end = 'idempotency_proxy_requests_total{outcome="', '"}'
         counts = {name: value for name, value in (await self.metrics()).items() if name.startswith(start)}
         return {name.removeprefix(start).removesuffix(end): int(value) for name, value in counts.items() if value}
+
+
+StartProxy = Callable[..., Awaitable[ProxyProcess]]
+
+
+@asynccontextmanager
+async def starter(directory: Path, upstream: int) -> AsyncIterator[StartProxy]:
+    """Starts a proxy with the settings *store* and others (`upstream__timeout="1s"`) in front of that port, each in a
+    directory of its own below *directory*."""
+    numbers = count(1)
+    async with AsyncExitStack() as stack:
+
+        async def start(store: Mapping[str, object], **settings: object) -> ProxyProcess:
+            own = directory / f"proxy-{next(numbers)}"
+            own.mkdir()
+            named = {name.replace("__", "."): value for name, value in settings.items()}
+            proxy = ProxyProcess(own, {"upstream.url": f"http://127.0.0.1:{upstream}", **store, **named})
+            return await stack.enter_async_context(proxy)
+
+        yield start
 
 
 def decoded(reply: Reply, status: int) -> dict[str, Any]:

@@ -53,9 +53,14 @@ class Proxy:
 
     async def start(self) -> None:
         """Open the store, and listen."""
-        self._socket = listen(self._settings)
-        self.port = self._socket.getsockname()[1]
-        await self._app.start(self._socket)
+        sock = listen(self._settings)
+        self.port = sock.getsockname()[1]
+        try:
+            await self._app.start(sock)
+        except BaseException:
+            sock.close()
+            raise
+        self._socket = sock
 
     async def stop(self, *, at_once: bool = False) -> None:
         """End in good order, with what is under way; *at_once*: without it."""
@@ -107,7 +112,7 @@ class Connection:
     def __init__(self, port: int, within: float = 5.0) -> None:
         self._port = port
         self._within = within
-        self._received = b""
+        self._received = bytearray()
         self.ended = False
 
     async def __aenter__(self) -> "Connection":
@@ -127,6 +132,10 @@ class Connection:
         """Nothing more will be said, but the answer is waited for."""
         self._writer.write_eof()
 
+    def close(self) -> None:
+        """Close it, behind what was sent."""
+        self._writer.close()
+
     def abort(self) -> None:
         """Gone."""
         self._writer.transport.abort()
@@ -137,25 +146,28 @@ class Connection:
             assert not self.ended, f"{marker!r} is not in {self._received!r}, and the connection has ended"
             await self._read()
         end = self._received.index(marker) + len(marker)
-        data, self._received = self._received[:end], self._received[end:]
+        data = bytes(self._received[:end])
+        del self._received[:end]
         return data
 
     async def reply(self, *, head: bool = False) -> Reply:
         """The next response, interim ones too."""
         while True:
             try:
-                reply, self._received = take(self._received, head=head, ended=self.ended)
+                reply, rest = take(bytes(self._received), head=head, ended=self.ended)
             except Incomplete:
                 assert not self.ended, f"the connection has ended with {self._received!r}"
                 await self._read()
             else:
+                self._received[:] = rest
                 return reply
 
     async def rest(self) -> bytes:
         """All bytes up to the end of the connection, also where that is a reset."""
         while not self.ended:
             await self._read()
-        data, self._received = self._received, b""
+        data = bytes(self._received)
+        self._received.clear()
         return data
 
     async def _read(self) -> None:

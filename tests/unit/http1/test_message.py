@@ -113,7 +113,7 @@ def test_any_fields_keep_order_case_and_repeats_and_lose_only_the_blanks_around_
     sent = [(name, value) for name, _, value, _ in lines]
     assert [tuple(field) for field in pairs(head.block)][1:] == sent
     for name, _ in sent:
-        assert head.values(name.lower()) == [value for other, value in pairs if other.lower() == name.lower()]
+        assert head.values(name.lower()) == [value for other, value in sent if other.lower() == name.lower()]
 
 
 path = st.from_regex(rb"/[A-Za-z0-9._~!$&'()*+,;=:@%/-]{0,40}", fullmatch=True)

@@ -1,0 +1,244 @@
+"""The documents say what is: the README's own commands print what the README prints, and the names that the documents
+use are names that there are."""
+
+import asyncio
+import contextlib
+import os
+import random
+import re
+import socket
+import subprocess
+import tomllib
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from prometheus_client import CollectorRegistry, generate_latest
+
+from config.problems import PREFIX, variable_of
+from config.settings import every_setting
+from proxy.core.lifecycle import TRANSITIONS
+from proxy.telemetry.metrics import OUTCOMES, Exposition
+from tests.e2e.test_run import COMMAND, ROOT, run
+
+DOCUMENTS = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md")]
+DOCUMENTS += sorted((ROOT / "docs").glob("*.md"))
+SOURCE = "\n".join(path.read_text() for path in sorted((ROOT / "proxy").rglob("*.py")))
+SETTINGS = dict(every_setting())
+README_PORTS = ("8080", "8081", "9090")
+"""The proxy's, the sandbox's, and the one of health and metrics: free ones stand in for them in a test."""
+END_OF_BLOCK = "\x1e"
+
+BLOCK = re.compile(r"^```sh\n(.*?)^```\n(?:```text\n(.*?)^```\n)?", re.DOTALL | re.MULTILINE)
+VARIES = {
+    r"\w{3}, \d\d \w{3} \d{4} \d\d:\d\d:\d\d GMT": "<HTTP-date>",
+    r"\b1\d{9}\b": "<Unix second>",
+    r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}": "<UUID>",
+    r"(?m)^Server: .*$": "Server: <version>",
+    r"sqlite:///\S+/var/": "sqlite:///<directory>/var/",
+    r"SQLite [\d.]+": "SQLite <version>",
+    r"connected in \d+ ms": "connected in <n> ms",
+}
+"""What is another at every run."""
+
+
+class Example(NamedTuple):
+    """Commands of the README, and what it says they print."""
+
+    commands: str
+    output: str
+
+
+def examples() -> list[Example]:
+    """All but those that start something: `make ...` is for people, and takes the ports of the machine."""
+    found = [Example(*found.groups("")) for found in BLOCK.finditer((ROOT / "README.md").read_text())]
+    return [example for example in found if not example.commands.startswith("make ")]
+
+
+def constant(text: str) -> str:
+    """*text* without what varies."""
+    for pattern, word in VARIES.items():
+        text = re.sub(pattern, word, text)
+    return text.replace("\r", "").strip()
+
+
+def free_ports(count: int) -> list[str]:
+    """Of four digits, like the README's: the length of a URL is part of what a Content-Length counts."""
+    with contextlib.ExitStack() as stack:
+        ports: list[str] = []
+        while len(ports) < count:
+            port = random.randrange(2000, 10_000)
+            with contextlib.suppress(OSError):
+                stack.enter_context(socket.create_server(("127.0.0.1", port)))
+                ports.append(str(port))
+        return ports
+
+
+def ported(text: str, ports: dict[str, str]) -> str:
+    """*text* with other ports on 127.0.0.1."""
+    return re.sub(r"(127\.0\.0\.1:)(\d+)", lambda found: found[1] + ports.get(found[2], found[2]), text)
+
+
+@pytest.fixture
+async def ports(tmp_path: Path) -> AsyncIterator[dict[str, str]]:
+    """A run as `make run` makes it, in an empty directory; the README's ports, and the ones that stand in for them."""
+    proxy, sandbox, ops = free_ports(3)
+    variables = {
+        "LISTEN": f"127.0.0.1:{proxy}",
+        "SANDBOX": f"127.0.0.1:{sandbox}",
+        "ARGS": f"--ops-listen 127.0.0.1:{ops}",
+    }
+    with run(tmp_path, **variables) as running:
+        await running.started()
+        yield dict(zip(README_PORTS, (proxy, sandbox, ops), strict=True))
+
+
+async def test_the_commands_of_the_readme_print_what_the_readme_says(tmp_path: Path, ports: dict[str, str]) -> None:
+    (tmp_path / ".venv").mkdir()
+    (tmp_path / ".venv" / "bin").symlink_to(COMMAND.parent)
+    shown = examples()
+    script = "".join(f"{example.commands}\nprintf '\\x1e'\n" for example in shown)
+    bash = await asyncio.create_subprocess_exec(
+        *("bash", "--noprofile", "--norc", "-c", "exec 2>&1\n" + ported(script, ports)),
+        cwd=tmp_path,
+        env={"PATH": os.environ["PATH"], "NO_PROXY": "*"},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+    )
+    async with asyncio.timeout(30):
+        printed, _ = await bash.communicate()
+    back = {own: named for named, own in ports.items()}
+    outputs = ported(printed.decode(), back).split(END_OF_BLOCK)[:-1]
+    assert len(outputs) == len(shown) >= 10
+    for example, output in zip(shown, outputs, strict=True):
+        assert constant(output) == constant(example.output), example.commands
+
+
+def test_the_readme_shows_each_way_that_a_request_can_go() -> None:
+    shown = "\n".join(example.output for example in examples())
+    statuses = {int(status) for status in re.findall(r"^(?:HTTP/1\.1 )?([2-5]\d\d)\b", shown, re.MULTILINE)}
+    assert statuses == {200, 400, 404, 409, 504}
+    assert '{"total":4,"keys":{"order-8472-payout-0001":1,"order-8473-payout-0001":1}}' in shown
+
+
+def test_a_document_that_said_something_else_would_be_found() -> None:
+    (conflict,) = [example for example in examples() if example.output.startswith("HTTP/1.1 409")]
+    for said, instead in (("409", "200"), ("already", "never"), ('"errors"', '"Errors"'), ("completed", "unknown")):
+        assert said in conflict.output
+        assert constant(conflict.output.replace(said, instead)) != constant(conflict.output)
+
+
+def defaults() -> dict[str, str]:
+    """Dotted name → default, as config/example.toml has it."""
+    found, section = {}, ""
+    for line in (ROOT / "config" / "example.toml").read_text().splitlines():
+        if line.startswith("["):
+            section = line.strip("[]") + "."
+        elif setting := re.fullmatch(r"#([a-z_]+) = (.+)", line):
+            found[section + setting[1]] = setting[2].strip('"')
+    return found
+
+
+def test_the_settings_of_the_readme_exist_and_have_these_defaults() -> None:
+    section = (ROOT / "README.md").read_text().partition("\n## Settings\n")[2].partition("\n## ")[0]
+    table = re.findall(r"^\| `([a-z_.]+)` \| (.+?) \|", section, re.MULTILINE)
+    assert len(table) > 10
+    said = {name: value.strip("`").replace("(empty)", "") for name, value in table}
+    assert said.pop("upstream.url") == "required"
+    assert said == {name: defaults()[name] for name in said}
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+class TestDocument:
+    """What one document names, there is."""
+
+    def test_its_links_lead_somewhere(self, document: Path) -> None:
+        for target in re.findall(r"\]\(([^)]+)\)", document.read_text()):
+            path, _, anchor = target.partition("#")
+            linked = (document.parent / path).resolve() if path else document
+            assert target.startswith("https://") or linked.is_relative_to(ROOT), target
+            assert target.startswith("https://") or linked.exists(), target
+            assert not anchor or anchor in anchors(linked), target
+
+    def test_its_settings_and_variables_are_settings(self, document: Path) -> None:
+        text = document.read_text()
+        sections = {name.partition(".")[0] for name in SETTINGS if "." in name}
+        named = re.findall(rf"`((?:{'|'.join(sections)})\.[a-z_]+)`", text)
+        assert {name for name in named if not name.endswith(".py")} <= set(SETTINGS)
+        variables = {variable_of(tuple(name.split("."))) for name in SETTINGS}
+        assert set(re.findall(rf"{PREFIX}[A-Z_]+", text)) <= variables
+
+    def test_its_metrics_are_exposed(self, document: Path) -> None:
+        registry = CollectorRegistry()
+        registry.register(Exposition(list))
+        exposed = generate_latest(registry).decode()
+        for name in re.findall(r"\bidempotency_proxy_[a-z_]+", document.read_text()):
+            assert re.search(rf"^{name}(?:{{| )", exposed, re.MULTILINE) or f"# TYPE {name} histogram" in exposed, name
+
+    def test_its_make_targets_and_tests_exist(self, document: Path) -> None:
+        text = document.read_text()
+        makefile = (ROOT / "Makefile").read_text()
+        for target in re.findall(r"(?:`|^)make ([a-z]+)", text, re.MULTILINE):
+            assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+        tests = "\n".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
+        for name in re.findall(r"`(test_[a-z0-9_]+)`", text):
+            assert re.search(rf"def {name}\(", tests), name
+        for path in re.findall(r"`((?:proxy|config|tests|docs|deploy|requirements)/[\w./-]+)`", text):
+            assert (ROOT / path).exists(), path
+
+
+def anchors(document: Path) -> set[str]:
+    """As the headings of a document make them."""
+    headings = re.findall(r"^#+ (.+)$", document.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_each_log_line_in_the_operations_manual_is_one_that_is_written() -> None:
+    manual = (ROOT / "docs" / "operations.md").read_text()
+    lines = re.findall(r"^\| `([^`]+)` \| (?:debug|info|warning|error) \|", manual, re.MULTILINE)
+    assert len(lines) > 15
+    source = re.sub(r'"\n\s*"', "", SOURCE)  # a text over several lines of the source is one
+    for line in lines:
+        pieces = [re.escape(piece) for piece in line.split("…") if piece]
+        assert re.search(r"[^\n]*".join(pieces), source), line
+
+
+def test_each_outcome_and_state_of_the_source_is_told_of_in_the_manual() -> None:
+    manual = (ROOT / "docs" / "operations.md").read_text()
+    assert [outcome for outcome in OUTCOMES if f"`{outcome}`" not in manual] == []
+
+
+def test_no_file_names_a_place_of_somebodys_machine() -> None:
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        check=True,
+        text=True,
+    ).stdout.split("\0")
+    names = [name for name in listed if name and (ROOT / name).is_file()]
+    assert "README.md" in names
+    places = [r"/(?:home|Users|root)/\w", r"\b[A-Z]:\\Users"]
+    places += [re.escape(f"{ROOT}/")] if len(ROOT.parts) > 2 else []  # /src is a word like any other
+    machine = re.compile("|".join(places))
+    for name in names:
+        text = (ROOT / name).read_text("utf-8", "replace")
+        assert not (found := machine.search(text)), f"{name}: {found}"
+
+
+def test_the_lifecycle_in_the_architecture_is_the_table() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text()
+    rows = re.findall(r"^\| `(\w+)` \| `(\w+)` \| `(\w+)` \|", text, re.MULTILINE)
+    assert set(rows) == {(before.value, event.value, after.value) for (before, event), after in TRANSITIONS.items()}
+    assert len(rows) == len(TRANSITIONS)
+
+
+def test_the_architecture_names_every_file_of_the_house_and_every_dependency() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text()
+    files = [path for path in (ROOT / "proxy").rglob("*.py") if path.name != "__init__.py"]
+    assert [path.name for path in files if f"`{path.name}`" not in text] == []
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    asked = project["dependencies"] + project["optional-dependencies"]["dev"]
+    names = [re.split(r"[><=]", requirement)[0] for requirement in asked]
+    assert [name for name in names if f"| `{name}` |" not in text] == []

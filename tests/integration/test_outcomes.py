@@ -1,0 +1,353 @@
+"""Every end that an exchange with the backend can have, and what it means for the key."""
+
+import asyncio
+import json
+import re
+import struct
+import socket
+import time
+
+import pytest
+
+from tests.integration.conftest import Flags, StartProxy
+from tests.support.origin import Behaviour, Origin, Recorded, cut, hang, head, in_turn, raw, reset, respond, send
+from tests.support.proxy import Connection, Proxy, new_key, post, responses
+from tests.support.raw import Incomplete, Reply, eventually, parse
+from tests.support.valkey import free_port
+
+FAST = {"upstream.timeout": "300ms"}
+JSON = (b"Content-Type", b"application/json")
+CLOSED_CLEANLY = raw(b"", close=True)
+
+
+def refused(reply: Reply, status: int, kind: str) -> None:
+    assert (reply.status, json.loads(reply.body)["Type"]) == (status, kind)
+    assert list(json.loads(reply.body)) == ["Message", "Type", "Id", "Date", "errors"]
+
+
+def says_unknown(reply: Reply, key: bytes) -> None:
+    """The 504 of an exchange whose outcome is not known."""
+    refused(reply, 504, "upstream_outcome_unknown")
+    assert reply.field(b"Idempotency-State") == b"unknown"
+    assert reply.field(b"Idempotency-Expires")
+    assert reply.field(b"Link") == b'<%b>; rel="describedby"' % responses(key)
+    assert reply.field(b"Retry-After") is None
+
+
+def says_free(reply: Reply) -> None:
+    """An answer that freed the key carries nothing of it."""
+    for name in (b"Idempotency-State", b"Idempotency-Expires", b"Link"):
+        assert reply.field(name) is None, name
+
+
+# -- never sent ------------------------------------------------------------------------------------------------------
+
+
+async def test_a_backend_that_refuses_the_connection_is_a_502_and_the_key_is_free(
+    origin: Origin, start_proxy: StartProxy, store: Flags
+) -> None:
+    proxy = await start_proxy(**store)
+    await origin.stop()
+    key = new_key()
+    for _ in range(2):
+        reply = await proxy.post(key)
+        refused(reply, 502, "upstream_unreachable")
+        says_free(reply)
+        assert (await proxy.retrieve(key)).status == 404
+    await origin.start()
+    assert [(await proxy.post(key)).status for _ in range(2)] == [200, 409]
+    assert len(origin.requests) == 1
+
+
+@pytest.mark.parametrize("host", ["no-such-host.invalid"])
+async def test_a_backend_that_cannot_be_found_is_a_502(start_proxy: StartProxy, host: str) -> None:
+    proxy = await start_proxy(**{"upstream.url": f"http://{host}:{free_port()}"})
+    key = new_key()
+    refused(await proxy.post(key), 502, "upstream_unreachable")
+    assert (await proxy.retrieve(key)).status == 404
+
+
+async def test_who_gets_no_connection_in_time_has_used_no_key(origin: Origin, start_proxy: StartProxy) -> None:
+    proxy = await start_proxy(
+        **{"upstream.max_connections": 1, "upstream.pool_timeout": "200ms", "upstream.connect_timeout": "200ms"}
+    )
+    origin.behave(hang())
+    key = new_key()
+    async with Connection(proxy.port) as client:
+        client.send(post(new_key()))
+        await origin.until(lambda: origin.requests)
+        reply = await proxy.post(key)
+    refused(reply, 503, "overloaded")
+    assert re.fullmatch(rb"[1-9]\d*", reply.field(b"Retry-After") or b"")
+    says_free(reply)
+    assert (await proxy.retrieve(key)).status == 404
+    assert len(origin.requests) == 1
+
+
+async def test_who_would_be_one_too_many_to_wait_is_told_at_once(origin: Origin, start_proxy: StartProxy) -> None:
+    proxy = await start_proxy(**{"upstream.max_connections": 1, "upstream.max_waiting": 1})
+    origin.behave(hang())
+    async with Connection(proxy.port) as client, Connection(proxy.port) as waiting:
+        client.send(post(new_key()))
+        await origin.until(lambda: origin.requests)
+        key, other = new_key(), new_key()
+        waiting.send(post(other))
+
+        async def claimed() -> bool:
+            return (await proxy.retrieve(other)).status == 409
+
+        await eventually(claimed)
+        began = time.monotonic()
+        refused(await proxy.post(key), 503, "overloaded")
+        assert time.monotonic() - began < 2
+    assert (await proxy.retrieve(key)).status == 404
+
+
+# -- turned away before it was treated -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("status", [401, 429])
+async def test_who_was_turned_away_comes_back_with_the_same_key(
+    origin: Origin, start_proxy: StartProxy, store: Flags, status: int
+) -> None:
+    proxy = await start_proxy(**store)
+    fields = [(b"WWW-Authenticate", b"Bearer"), (b"Retry-After", b"7"), (b"Idempotency-Expires", b"never")]
+    origin.behave(in_turn(respond(status, fields, b"go away"), respond(201)))
+    key = new_key()
+    reply = await proxy.post(key)
+    assert (reply.status, reply.body, reply.field(b"Retry-After")) == (status, b"go away", b"7")
+    says_free(reply)
+    assert (await proxy.retrieve(key)).status == 404
+    assert [(await proxy.post(key)).status for _ in range(2)] == [201, 409]
+    assert len(origin.requests) == 2
+
+
+@pytest.mark.parametrize("status", [400, 403, 404, 409, 422, 500, 502, 503, 504, 302])
+async def test_any_other_answer_is_kept(origin: Origin, proxy: Proxy, status: int) -> None:
+    origin.behave(respond(status, [JSON], b'{"no": "money"}'))
+    key = new_key()
+    reply = await proxy.post(key)
+    assert (reply.status, reply.body) == (status, b'{"no": "money"}')
+    assert reply.field(b"Idempotency-Expires")
+    assert (await proxy.post(key)).field(b"Idempotency-State") == b"completed"
+    assert (await proxy.record(key))["StatusCode"] == str(status)
+    assert len(origin.requests) == 1
+
+
+async def test_which_statuses_free_a_key_is_a_setting(origin: Origin, start_proxy: StartProxy) -> None:
+    proxy = await start_proxy(**{"idempotency.release_statuses": [403]})
+    origin.behave(respond(403))
+    key = new_key()
+    assert [(await proxy.post(key)).status for _ in range(2)] == [403, 403]
+    origin.behave(respond(401))
+    assert [(await proxy.post(key)).status for _ in range(2)] == [401, 409]
+
+
+# -- nobody knows ----------------------------------------------------------------------------------------------------
+
+
+def half_a_head() -> Behaviour:
+    return cut(b"HTTP/1.1 200 OK\r\nContent-Le")
+
+
+UNUSABLE = {
+    "hangs": hang(),
+    "resets": reset(),
+    "closes": CLOSED_CLEANLY,
+    "closes in the head": half_a_head(),
+    "hangs in the head": raw(b"HTTP/1.1 200 OK\r\nContent-Le"),
+    "hangs behind an interim answer": raw(b"HTTP/1.1 102 Processing\r\n\r\n"),
+    "no HTTP": cut(b"SSH-2.0-OpenSSH_9.6\r\n\r\n"),
+    "HTTP/0.9": cut(b"<html>paid</html>\r\n\r\n"),
+    "HTTP/2": cut(b"HTTP/2 200 OK\r\n\r\n"),
+    "no number": cut(b"HTTP/1.1 2xx OK\r\n\r\n"),
+    "status 99": cut(b"HTTP/1.1 099 OK\r\n\r\n"),
+    "status 600": cut(b"HTTP/1.1 600 OK\r\nContent-Length: 0\r\n\r\n"),
+    "two lengths": cut(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab"),
+    "length and coding": cut(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
+    "an odd coding": cut(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n"),
+    "a folded field": cut(b"HTTP/1.1 200 OK\r\nX: 1\r\n 2\r\nContent-Length: 0\r\n\r\n"),
+    "a control byte": cut(b"HTTP/1.1 200 O\x01K\r\nContent-Length: 0\r\n\r\n"),
+    "an unasked tunnel": cut(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: h2c\r\nConnection: upgrade\r\n\r\n"),
+    "interim answers for ever": cut(b"HTTP/1.1 102 Processing\r\n\r\n" * 50 + b"HTTP/1.1 200 OK\r\n\r\n"),
+    "a head without end": cut(b"HTTP/1.1 200 OK\r\nX: " + b"a" * 100_000 + b"\r\n\r\n"),
+}
+
+
+@pytest.mark.parametrize("behaviour", UNUSABLE.values(), ids=UNUSABLE)
+async def test_without_a_usable_answer_the_outcome_is_unknown_and_nothing_is_executed_again(
+    origin: Origin, start_proxy: StartProxy, behaviour: Behaviour
+) -> None:
+    proxy = await start_proxy(**FAST)
+    origin.behave(behaviour)
+    key = new_key()
+    says_unknown(await proxy.post(key), key)
+    origin.behave(respond(200))
+    later = await proxy.post(key)
+    refused(later, 409, "idempotent_creation_conflict")
+    assert later.field(b"Idempotency-State") == b"unknown"
+    assert (await proxy.record(key))["StatusCode"] == "504"
+    assert len(origin.requests) == 1
+    assert (await proxy.post(new_key())).status == 200
+
+
+@pytest.mark.parametrize("behaviour", [hang(), reset()], ids=["hangs", "resets"])
+async def test_the_outcome_is_unknown_in_every_store(
+    origin: Origin, start_proxy: StartProxy, store: Flags, behaviour: Behaviour
+) -> None:
+    proxy = await start_proxy(**store, **FAST)
+    origin.behave(behaviour)
+    key = new_key()
+    says_unknown(await proxy.post(key), key)
+    origin.behave(respond(200))
+    assert (await proxy.post(key)).field(b"Idempotency-State") == b"unknown"
+    assert await proxy.state(key) == b"unknown"
+    assert len(origin.requests) == 1
+
+
+async def test_a_kept_connection_that_dies_under_a_guarded_request_is_not_tried_again(
+    origin: Origin, proxy: Proxy
+) -> None:
+    origin.behave(in_turn(respond(200), reset(), respond(200)))
+    assert (await proxy.post(new_key())).status == 200
+    key = new_key()
+    says_unknown(await proxy.post(key), key)
+    assert len(origin.requests) == 2
+    assert origin.connections == 1
+
+
+async def test_an_answer_that_comes_without_being_asked_is_nobodys(origin: Origin, proxy: Proxy) -> None:
+    answer = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n"
+    origin.behave(raw(answer + b"first" + answer + b"stray"))
+    assert [(await proxy.post(new_key())).body for _ in range(3)] == [b"first"] * 3
+    assert origin.connections == 3
+
+
+async def test_an_answer_after_the_deadline_is_nobodys(origin: Origin, start_proxy: StartProxy) -> None:
+    proxy = await start_proxy(**FAST)
+    origin.behave(hang())
+    key = new_key()
+    says_unknown(await proxy.post(key), key)
+    await origin.until(lambda: origin.open == 0)  # the connection is given up, and whatever comes on it
+    assert await proxy.state(key) == b"unknown"
+
+
+# -- an answer that breaks off, or is very large ---------------------------------------------------------------------
+
+
+TOLD = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 100\r\n\r\n"
+BROKEN = {
+    "length, closed": (cut(TOLD, b"half of it"), b"half of it"),
+    "length, nothing came": (cut(TOLD), b""),
+    "length, hangs": (raw(TOLD + b"half of it"), b"half of it"),
+    "chunked, closed": (cut(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"4\r\nhalf\r\n"), b"half"),
+    "chunked, closed in a chunk": (
+        cut(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"9\r\nhalf"),
+        b"half",
+    ),
+    "chunked, malformed": (
+        cut(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"4\r\nhalf\r\nx\r\n"),
+        b"",  # where the framing is wrong, nothing of that piece can be trusted
+    ),
+}
+
+
+@pytest.mark.parametrize(("behaviour", "part"), BROKEN.values(), ids=BROKEN)
+async def test_of_an_answer_that_breaks_off_the_client_is_given_what_came(
+    origin: Origin, start_proxy: StartProxy, behaviour: Behaviour, part: bytes
+) -> None:
+    proxy = await start_proxy(**FAST)
+    origin.behave(behaviour)
+    key = new_key()
+    async with Connection(proxy.port) as client:
+        client.send(post(key))
+        given = await client.rest()
+    lines, _, body = given.partition(b"\r\n\r\n")
+    assert lines.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert part in body
+    with pytest.raises(Incomplete):  # it does not look whole
+        parse(given)
+    record = await proxy.record(key)
+    assert (record["StatusCode"], record["Truncated"], record["Resource"]) == ("200", True, None)
+    later = await proxy.post(key)
+    refused(later, 409, "idempotent_creation_conflict")
+    assert later.field(b"Idempotency-State") == b"completed"
+    assert len(origin.requests) == 1
+
+
+@pytest.mark.parametrize("framing", ["length", "chunked", "close"])
+async def test_an_answer_over_the_record_limit_is_given_whole(
+    origin: Origin, start_proxy: StartProxy, store: Flags, framing: str
+) -> None:
+    proxy = await start_proxy(**store, **{"record.max_body": "1KiB"})
+    body = bytes(range(256)) * 8192  # 2 MiB
+
+    async def behaviour(request: Recorded, writer: asyncio.StreamWriter) -> None:
+        match framing:
+            case "length":
+                await respond(200, [JSON], body)(request, writer)
+            case "chunked":
+                chunks = b"".join(b"10000\r\n%b\r\n" % body[at : at + 65536] for at in range(0, len(body), 65536))
+                await raw(head(200, [JSON, (b"Transfer-Encoding", b"chunked")]) + chunks + b"0\r\n\r\n")(
+                    request, writer
+                )
+            case _:
+                await cut(head(200, [JSON]), body)(request, writer)
+
+    origin.behave(behaviour)
+    key = new_key()
+    reply = await proxy.post(key)
+    assert (reply.status, reply.body) == (200, body)
+    assert reply.field(b"Idempotency-Expires")
+    record = await proxy.record(key)
+    assert (record["StatusCode"], record["Truncated"], record["Resource"]) == ("200", True, None)
+    assert (await proxy.post(key)).status == 409
+
+
+async def test_an_answer_at_the_record_limit_is_recorded_whole(origin: Origin, start_proxy: StartProxy) -> None:
+    proxy = await start_proxy(**{"record.max_body": "1KiB"})
+    for size, truncated in ((1024, None), (1025, True)):
+        origin.behave(respond(200, [(b"Content-Type", b"text/plain")], b"x" * size))
+        key = new_key()
+        assert len((await proxy.post(key)).body) == size
+        assert (await proxy.record(key)).get("Truncated") == truncated
+
+
+async def test_an_answer_over_the_record_limit_is_settled_before_it_is_whole(
+    origin: Origin, start_proxy: StartProxy
+) -> None:
+    proxy = await start_proxy(**{"record.max_body": "1KiB"})
+    origin.behave(raw(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n" + b"x" * 2000))  # and no more, ever
+    key = new_key()
+    async with Connection(proxy.port) as client:
+        client.send(post(key))
+        await client.until(b"x" * 2000)  # it streams
+        assert (await proxy.record(key))["Truncated"] is True
+        assert (await proxy.post(key)).field(b"Idempotency-State") == b"completed"
+
+
+async def test_a_large_answer_that_breaks_off_does_not_look_whole(origin: Origin, start_proxy: StartProxy) -> None:
+    proxy = await start_proxy(**{"record.max_body": "1KiB"})
+    for framing in (b"Content-Length: 300000", b"Transfer-Encoding: chunked"):
+        body = b"x" * 5000 if framing.startswith(b"C") else b"1388\r\n" + b"x" * 5000 + b"\r\n"
+        origin.behave(cut(b"HTTP/1.1 200 OK\r\n%b\r\n\r\n" % framing, body))
+        async with Connection(proxy.port) as client:
+            client.send(post(new_key()))
+            given = await client.rest()
+        assert given.count(b"x") >= 5000
+        assert not given.endswith(b"0\r\n\r\n")
+
+
+async def test_a_reset_that_overtakes_the_answer_does_not_lose_what_came(origin: Origin, proxy: Proxy) -> None:
+    """The backend answers whole, and then resets: the answer stands."""
+    kill = struct.pack("ii", 1, 0)
+
+    async def behaviour(_request: Recorded, writer: asyncio.StreamWriter) -> None:
+        await send(writer, b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\npaid")
+        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, kill)
+        writer.transport.close()
+
+    origin.behave(behaviour)
+    key = new_key()
+    assert (await proxy.post(key)).body == b"paid"
+    assert (await proxy.record(key))["StatusCode"] == "200"
