@@ -11,8 +11,8 @@ from proxy.http1.message import CHUNKED, UNTIL_CLOSE, Limits
 
 
 class MalformedBody(Exception):
-    """The body breaks the rules of its framing: nothing after this byte can be trusted. *content*: what came before, and
-    was not returned yet."""
+    """The body breaks the rules of its framing: nothing after this byte can be trusted. *content*: what came before it,
+    and was not returned yet."""
 
     content = b""
 

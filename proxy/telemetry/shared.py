@@ -16,10 +16,10 @@ async def publish(snapshot: Callable[[], Snapshot], directory: Path, name: str) 
     """Leave a snapshot in *directory* again and again, until cancelled; once more then."""
     try:
         while True:
-            _write(snapshot(), directory, name)
+            write(snapshot(), directory, name)
             await asyncio.sleep(PUBLISH_EVERY)
     finally:
-        _write(snapshot(), directory, name)
+        write(snapshot(), directory, name)
 
 
 def collect(directory: Path) -> list[Snapshot]:
@@ -31,11 +31,11 @@ def bury(directory: Path, name: str) -> None:
     """A worker is dead: what it has counted stays counted, what it had open is not open any more."""
     path = directory / f"{name}.json"
     if path.exists():
-        _write({**orjson.loads(path.read_bytes()), "gauges": {}}, directory, name)
+        write({**orjson.loads(path.read_bytes()), "gauges": {}}, directory, name)
 
 
-def _write(snapshot: Snapshot, directory: Path, name: str) -> None:
-    """A reader sees the old one or the new one, whole."""
+def write(snapshot: Snapshot, directory: Path, name: str) -> None:
+    """Leave one snapshot: a reader sees the old one or the new one, whole."""
     unfinished = directory / f"{name}.unfinished"
     unfinished.write_bytes(orjson.dumps(snapshot))
     unfinished.replace(directory / f"{name}.json")

@@ -28,18 +28,19 @@ async def kill_the_worker_of_a_payment(proxy: ProxyProcess, origin: Origin, key:
     async with Connection(proxy.port) as client:
         client.send(post(key))
         await origin.until(lambda: origin.requests[-1].all(b"Idempotency-Key") == [key])
-        worker = next(pid for pid in proxy.workers if connected(pid, origin.port))
+        worker = next(pid for pid in proxy.workers if serves(pid, proxy.port))
         os.kill(worker, signal.SIGKILL)
         assert await client.rest() == b""
     origin.behave(PAYS)
     return worker
 
 
-def connected(pid: int, port: int) -> bool:
-    """Whether this process has a connection to that port of 127.0.0.1."""
+def serves(pid: int, port: int) -> bool:
+    """Whether this process has an established connection at that port of 127.0.0.1."""
     sockets = {str(entry.readlink()) for entry in Path(f"/proc/{pid}/fd").iterdir() if entry.is_symlink()}
     lines = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
-    return any(line[2] == f"0100007F:{port:04X}" and f"socket:[{line[9]}]" in sockets for line in lines)
+    established = [line[9] for line in lines if (line[1], line[3]) == (f"0100007F:{port:04X}", "01")]
+    return any(f"socket:[{inode}]" in sockets for inode in established)
 
 
 async def test_a_worker_that_is_killed_is_replaced_and_the_port_answers_meanwhile(

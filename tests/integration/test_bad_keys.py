@@ -106,9 +106,9 @@ async def test_on_other_methods_the_field_is_no_business_of_ours(
 async def test_what_a_key_is_made_of_is_a_setting(start_proxy: StartProxy) -> None:
     settings = {"idempotency.key_min": 4, "idempotency.key_max": 8, "idempotency.key_chars": "a-z_"}
     proxy = await start_proxy(**settings)
-    assert [(await proxy.post(key)).status for key in (b"a_bc", b"abcdefgh", b"abc", b"abcdefghi", b"ABCD", b"a-bc")] == [
-        200, 200, 400, 400, 400, 400,
-    ]  # fmt: skip
+    good, bad = (b"a_bc", b"abcdefgh"), (b"abc", b"abcdefghi", b"ABCD", b"a-bc")
+    assert {(await proxy.post(key)).status for key in good} == {200}
+    assert {(await proxy.post(key)).status for key in bad} == {400}
 
 
 async def test_the_name_of_the_field_is_a_setting(origin: Origin, start_proxy: StartProxy) -> None:

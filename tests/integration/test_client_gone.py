@@ -123,9 +123,7 @@ async def test_pipelined_requests_are_all_answered_though_the_client_has_said_al
     async with Connection(proxy.port) as client:
         client.send(b"".join(data))
         client.half_close()
-        statuses = []
-        for _ in data:
-            statuses.append((await client.reply()).status)
+        statuses = [(await client.reply()).status for _ in data]
         assert await client.rest() == b""
     assert statuses == [201, 201, 404, 201, 409, 201]
 

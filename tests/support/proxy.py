@@ -2,8 +2,8 @@
 
 import asyncio
 import json
-import socket
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from types import TracebackType
 from typing import Any
 from uuid import uuid4
@@ -43,35 +43,34 @@ def responses(key: bytes) -> bytes:
 
 
 class Proxy:
-    """Listens on a free port of 127.0.0.1 within `async with`. *flags*: dotted names of settings, as on the command line."""
+    """Listens on a free port of 127.0.0.1 within `async with`. *flags*: settings by their dotted names."""
 
     def __init__(self, flags: Mapping[str, Any]) -> None:
         self._settings = load(None, {**QUIET, **flags})
         self._app = App(self._settings)
-        self._socket: socket.socket | None = None
+        self._listening = ExitStack()
+        self._running = False
         self.port = 0
 
     async def start(self) -> None:
         """Open the store, and listen."""
-        sock = listen(self._settings)
-        self.port = sock.getsockname()[1]
-        try:
+        with ExitStack() as stack:
+            sock = stack.enter_context(listen(self._settings))
+            self.port = sock.getsockname()[1]
             await self._app.start(sock)
-        except BaseException:
-            sock.close()
-            raise
-        self._socket = sock
+            self._listening = stack.pop_all()
+        self._running = True
 
     async def stop(self, *, at_once: bool = False) -> None:
-        """End in good order, with what is under way; *at_once*: without it."""
-        if self._socket is None:
+        """End in good order, with what is under way; *at_once*: without it. A second call does nothing."""
+        if not self._running:
             return
-        sock, self._socket = self._socket, None
+        self._running = False
         hurry = asyncio.Event()
         if at_once:
             hurry.set()
-        await self._app.stop(hurry)
-        sock.close()
+        with self._listening:
+            await self._app.stop(hurry)
 
     async def __aenter__(self) -> "Proxy":
         await self.start()

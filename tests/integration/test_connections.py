@@ -1,0 +1,141 @@
+"""Connections to the backend: kept, counted, and never a reason to send twice what must be sent once."""
+
+import asyncio
+import json
+
+import pytest
+
+from tests.integration.conftest import StartProxy
+from tests.support.origin import (
+    Behaviour,
+    Origin,
+    after,
+    cut,
+    hang,
+    in_turn,
+    raw,
+    reset,
+    respond,
+)
+from tests.support.proxy import PATH, Proxy, new_key, post, request
+from tests.support.raw import Reply
+
+CLOSES = raw(b"", close=True)
+
+
+def refused(reply: Reply, status: int, kind: str) -> None:
+    assert (reply.status, json.loads(reply.body)["Type"]) == (status, kind)
+    assert list(json.loads(reply.body)) == ["Message", "Type", "Id", "Date", "errors"]
+
+
+async def test_connections_to_the_backend_are_kept(origin: Origin, proxy: Proxy) -> None:
+    for _ in range(5):
+        assert (await proxy.call(request(b"GET", b"/"))).status == 200
+        assert (await proxy.post(new_key())).status == 200
+    assert origin.connections == 1
+
+
+@pytest.mark.parametrize("setting", [b"Connection: close\r\nContent-Length: 0", b"Content-Length: 0"])
+async def test_a_connection_that_the_backend_closes_is_not_used_again(
+    origin: Origin, proxy: Proxy, setting: bytes
+) -> None:
+    origin.behave(cut(b"HTTP/1.1 200 OK\r\n%b\r\n\r\n" % setting))
+    for _ in range(3):
+        assert (await proxy.post()).status == 200
+        await origin.until(lambda: origin.open == 0)
+        assert (await proxy.post(new_key())).status == 200
+        await origin.until(lambda: origin.open == 0)
+    assert (len(origin.requests), origin.connections) == (6, 6)
+
+
+async def test_an_idle_connection_to_the_backend_is_closed_in_time(origin: Origin, start_proxy: StartProxy) -> None:
+    proxy = await start_proxy(**{"upstream.idle_timeout": "200ms"})
+    assert (await proxy.post()).status == 200
+    assert origin.open == 1
+    await origin.until(lambda: origin.open == 0)
+
+
+@pytest.mark.parametrize("method", [b"GET", b"HEAD"])
+@pytest.mark.parametrize("dies", [CLOSES, reset()], ids=["closes", "resets"])
+async def test_a_get_is_sent_again_once_where_a_kept_connection_died(
+    origin: Origin, proxy: Proxy, method: bytes, dies: Behaviour
+) -> None:
+    asked = request(method, b"/")
+    origin.behave(in_turn(respond(200), dies, respond(200)))
+    assert [(await proxy.call(asked, head=method == b"HEAD")).status for _ in range(2)] == [200, 200]
+    assert (len(origin.requests), origin.connections) == (3, 2)
+
+
+async def test_a_get_is_not_sent_a_third_time_nor_again_on_a_new_connection(origin: Origin, proxy: Proxy) -> None:
+    origin.behave(in_turn(respond(200), CLOSES, CLOSES, respond(200)))
+    assert (await proxy.call(request(b"GET", b"/"))).status == 200
+    refused(await proxy.call(request(b"GET", b"/")), 504, "upstream_timeout")
+    assert len(origin.requests) == 3
+    origin.behave(in_turn(CLOSES, respond(200)))
+    refused(await proxy.call(request(b"GET", b"/")), 504, "upstream_timeout")
+    assert len(origin.requests) == 4
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        post(),
+        request(b"PUT", b"/", [(b"Content-Length", b"0")]),
+        request(b"DELETE", b"/"),
+        request(b"GET", b"/", [(b"Content-Length", b"4")], b"body"),
+    ],
+    ids=["POST", "PUT", "DELETE", "GET with a body"],
+)
+async def test_nothing_else_is_ever_sent_again(origin: Origin, proxy: Proxy, data: bytes) -> None:
+    origin.behave(in_turn(respond(200), CLOSES, respond(200)))
+    assert (await proxy.call(data)).status == 200
+    refused(await proxy.call(data), 504, "upstream_timeout")
+    assert len(origin.requests) == 2
+
+
+async def test_a_get_whose_answer_had_begun_is_not_sent_again(origin: Origin, proxy: Proxy) -> None:
+    origin.behave(in_turn(respond(200), cut(b"HTTP/1.1 2"), respond(200)))
+    assert (await proxy.call(request(b"GET", b"/"))).status == 200
+    refused(await proxy.call(request(b"GET", b"/")), 504, "upstream_timeout")
+    assert len(origin.requests) == 2
+
+
+async def test_a_backend_is_given_as_many_requests_at_a_time_as_it_may_have(
+    origin: Origin, start_proxy: StartProxy
+) -> None:
+    proxy = await start_proxy(**{"upstream.max_connections": 2})
+    gate = asyncio.Event()
+    origin.behave(after(gate, respond(200)))
+    calls = [
+        asyncio.ensure_future(proxy.call(post(new_key() if number % 2 else None, path=PATH))) for number in range(10)
+    ]
+    await origin.until(lambda: len(origin.requests) == 2)
+    gate.set()
+    assert {reply.status for reply in await asyncio.gather(*calls)} == {200}
+    assert origin.connections == 2
+
+
+async def test_a_backend_that_refuses_the_connection(origin: Origin, proxy: Proxy) -> None:
+    await origin.stop()
+    refused(await proxy.call(request(b"GET", b"/")), 502, "upstream_unreachable")
+    refused(await proxy.post(), 502, "upstream_unreachable")
+    await origin.start()
+    assert (await proxy.post()).status == 200
+
+
+@pytest.mark.parametrize(
+    "behaviour",
+    [
+        hang(),
+        cut(b"SSH-2.0-OpenSSH_9.6\r\n\r\n"),
+        cut(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: identity, chunked\r\n\r\n0\r\n\r\n"),
+        cut(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: h2c\r\nConnection: upgrade\r\n\r\n"),
+    ],
+    ids=["hangs", "no HTTP", "an odd coding", "an unasked tunnel"],
+)
+async def test_a_backend_without_a_usable_answer(origin: Origin, start_proxy: StartProxy, behaviour: Behaviour) -> None:
+    proxy = await start_proxy(**{"upstream.timeout": "300ms"})
+    origin.behave(behaviour)
+    for data in (request(b"GET", b"/"), post()):
+        refused(await proxy.call(data), 504, "upstream_timeout")
+    assert len(origin.requests) == 2
