@@ -21,5 +21,5 @@ deadlines       the clock of all that waits           parts: what the stories ar
 app             settings → parts → start, drain, stop; workers: several of them; check: what would happen
 ops/            health and metrics, on their own port
 telemetry/      metrics, logs, the journal of requests
-sandbox         a small payments API with faults on demand
+sandbox/        a small payments API with faults on demand
 """

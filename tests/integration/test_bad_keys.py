@@ -1,23 +1,18 @@
 """A key that is none: nothing is claimed, nothing is forwarded."""
 
-import json
-
 import pytest
 
 from tests.integration.conftest import StartProxy
 from tests.support.origin import Origin
-from tests.support.proxy import BODY, PATH, Connection, Proxy, new_key, post, request
+from tests.support.proxy import BODY, PATH, Connection, Proxy, new_key, post, refusal, refused, request
 from tests.support.raw import Field, Reply
 
 GOOD = b"0123456789abcdef"
 
 
 def assert_invalid(reply: Reply) -> None:
-    assert (reply.status, reply.field(b"Content-Type")) == (400, b"application/json")
-    fields = json.loads(reply.body)
-    assert list(fields) == ["Message", "Type", "Id", "Date", "errors"]
-    assert fields["Type"] == "idempotency_key_invalid"
-    assert "16 to 36" in fields["Message"]
+    refused(reply, 400, "idempotency_key_invalid")
+    assert "16 to 36" in refusal(reply)["Message"]
     for name in (b"Idempotency-State", b"Idempotency-Expires", b"Link", b"Retry-After"):
         assert reply.field(name) is None
 

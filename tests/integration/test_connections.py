@@ -1,7 +1,6 @@
 """Connections to the backend: kept, counted, and never a reason to send twice what must be sent once."""
 
 import asyncio
-import json
 
 import pytest
 
@@ -17,15 +16,9 @@ from tests.support.origin import (
     reset,
     respond,
 )
-from tests.support.proxy import PATH, Proxy, new_key, post, request
-from tests.support.raw import Reply
+from tests.support.proxy import PATH, Proxy, new_key, post, refused, request
 
 CLOSES = raw(b"", close=True)
-
-
-def refused(reply: Reply, status: int, kind: str) -> None:
-    assert (reply.status, json.loads(reply.body)["Type"]) == (status, kind)
-    assert list(json.loads(reply.body)) == ["Message", "Type", "Id", "Date", "errors"]
 
 
 async def test_connections_to_the_backend_are_kept(origin: Origin, proxy: Proxy) -> None:

@@ -1,5 +1,6 @@
 """The first POST with a key: the backend sees what the client sent, the client sees what the backend answered."""
 
+import asyncio
 import re
 import time
 from email.utils import parsedate_to_datetime
@@ -7,7 +8,7 @@ from email.utils import parsedate_to_datetime
 import pytest
 
 from tests.integration.conftest import Flags, StartProxy
-from tests.support.origin import Behaviour, Origin, cut, raw, respond, respond_chunked
+from tests.support.origin import Behaviour, Origin, Recorded, cut, raw, respond, respond_chunked
 from tests.support.proxy import BODY, HOST, PATH, Connection, Proxy, new_key, post, request
 from tests.support.raw import Field, Reply
 
@@ -239,6 +240,22 @@ async def test_an_upgrade_is_dropped_and_makes_no_tunnel(origin: Origin, proxy: 
             assert (await client.reply()).status == status
     (seen,) = origin.requests
     assert (seen.body, seen.all(b"Upgrade"), seen.all(b"Connection"), seen.all(b"HTTP2-Settings")) == (BODY, [], [], [])
+
+
+async def test_of_many_at_once_each_is_given_its_own_answer(
+    origin: Origin, start_proxy: StartProxy, store: Flags
+) -> None:
+    async def echo(request_: Recorded, writer: asyncio.StreamWriter) -> None:
+        await respond(200, [(b"Content-Type", b"text/plain")], request_.body)(request_, writer)
+
+    origin.behave(echo)
+    proxy = await start_proxy(**store, **{"upstream.max_connections": 7})
+    keys = [new_key() for _ in range(100)]
+    replies = await asyncio.gather(*(proxy.post(key, body=b"for " + key) for key in keys))
+    assert [reply.body for reply in replies] == [b"for " + key for key in keys]
+    records = await asyncio.gather(*(proxy.record(key) for key in keys))
+    assert [record["Resource"]["Text"] for record in records] == [f"for {key.decode()}" for key in keys]
+    assert sorted(seen.body for seen in origin.requests) == sorted(b"for " + key for key in keys)
 
 
 async def test_without_a_key_the_api_works_as_before(origin: Origin, proxy: Proxy) -> None:

@@ -1,6 +1,5 @@
 """Every end that an exchange with the backend can have, and what it means for the key."""
 
-import json
 import re
 import time
 
@@ -8,18 +7,13 @@ import pytest
 
 from tests.integration.conftest import Flags, StartProxy
 from tests.support.origin import Behaviour, Origin, cut, hang, in_turn, raw, reset, respond
-from tests.support.proxy import Connection, Proxy, new_key, post, responses
+from tests.support.proxy import Connection, Proxy, new_key, post, refused, responses
 from tests.support.raw import Reply, eventually
 from tests.support.valkey import free_port
 
 FAST = {"upstream.timeout": "300ms"}
 JSON = (b"Content-Type", b"application/json")
 CLOSED_CLEANLY = raw(b"", close=True)
-
-
-def refused(reply: Reply, status: int, kind: str) -> None:
-    assert (reply.status, json.loads(reply.body)["Type"]) == (status, kind)
-    assert list(json.loads(reply.body)) == ["Message", "Type", "Id", "Date", "errors"]
 
 
 def says_unknown(reply: Reply, key: bytes) -> None:

@@ -4,29 +4,17 @@ import asyncio
 import json
 import re
 import time
-from typing import Any
 
 import pytest
 
 from tests.integration.conftest import Flags, StartProxy
 from tests.support.origin import Origin, after, hang, respond
-from tests.support.proxy import PATH, Connection, Proxy, new_key, post, request, responses
-from tests.support.raw import Reply, parse_all
+from tests.support.proxy import PATH, Connection, Proxy, new_key, post, refusal, refused, request, responses
+from tests.support.raw import parse_all
 
 DATE = b"Wed, 13 Jan 2016 22:25:56 GMT"
 JSON = (b"Content-Type", b"application/json; charset=utf-8")
 PAYOUT = b'{"Id": "2241581", "Tag": null}'
-FIVE = ["Message", "Type", "Id", "Date", "errors"]
-
-
-def refusal(reply: Reply) -> dict[str, Any]:
-    assert reply.field(b"Content-Type") == b"application/json"
-    fields: dict[str, Any] = json.loads(reply.body)
-    assert list(fields) == FIVE
-    assert fields["errors"] is None
-    assert re.fullmatch(r"[0-9a-f-]{36}#\d+", fields["Id"])
-    assert abs(fields["Date"] - time.time()) < 5
-    return fields
 
 
 async def test_a_completed_key_shows_its_response(origin: Origin, start_proxy: StartProxy, store: Flags) -> None:
@@ -99,7 +87,7 @@ async def test_a_key_in_progress_is_a_409(origin: Origin, start_proxy: StartProx
         reply = await proxy.retrieve(key)
         gate.set()
         await client.reply()
-    assert (reply.status, refusal(reply)["Type"]) == (409, "idempotent_request_in_progress")
+    refused(reply, 409, "idempotent_request_in_progress")
     assert reply.field(b"Idempotency-State") == b"in_progress"
     assert re.fullmatch(rb"[1-9]\d*", reply.field(b"Retry-After") or b"")
     assert reply.field(b"Idempotency-Expires")
@@ -107,7 +95,7 @@ async def test_a_key_in_progress_is_a_409(origin: Origin, start_proxy: StartProx
 
 async def test_a_key_that_was_never_seen_is_a_404(origin: Origin, start_proxy: StartProxy, store: Flags) -> None:
     reply = await (await start_proxy(**store)).retrieve(new_key())
-    assert (reply.status, refusal(reply)["Type"]) == (404, "idempotency_key_not_found")
+    refused(reply, 404, "idempotency_key_not_found")
     for name in (b"Idempotency-State", b"Idempotency-Expires", b"Retry-After"):
         assert reply.field(name) is None
     assert origin.requests == []
@@ -116,7 +104,7 @@ async def test_a_key_that_was_never_seen_is_a_404(origin: Origin, start_proxy: S
 @pytest.mark.parametrize("key", [b"short", b"k" * 37, b"k" * 15 + b"_", b"k" * 16 + b"%2F", b"%FF" * 16])
 async def test_a_malformed_key_is_a_400(origin: Origin, proxy: Proxy, key: bytes) -> None:
     reply = await proxy.retrieve(key)
-    assert (reply.status, refusal(reply)["Type"]) == (400, "idempotency_key_invalid")
+    refused(reply, 400, "idempotency_key_invalid")
     assert origin.requests == []
 
 
@@ -244,7 +232,7 @@ async def test_a_record_is_shown_to_the_credential_that_made_the_request(
         assert reply.status == 200
         return
     never_seen = await proxy.retrieve(new_key(), asks)
-    assert (reply.status, refusal(reply)["Type"]) == (404, "idempotency_key_not_found")
+    refused(reply, 404, "idempotency_key_not_found")
     assert [name for name, _ in reply.fields] == [name for name, _ in never_seen.fields]
     assert refusal(reply)["Message"] == refusal(never_seen)["Message"]
 

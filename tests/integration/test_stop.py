@@ -1,15 +1,16 @@
 """A stop in good order: what is under way is brought to its end, and nothing new begins."""
 
 import asyncio
-import json
 import time
+from pathlib import Path
 
 import pytest
 
 from tests.integration.conftest import Flags, StartProxy
 from tests.support.origin import Origin, after, hang, respond
-from tests.support.proxy import Connection, Proxy, new_key, post, request
+from tests.support.proxy import Connection, Proxy, new_key, post, refused, request
 from tests.support.raw import eventually, parse
+from tests.support.valkey import Valkey
 
 PAID = respond(201, body=b"paid")
 
@@ -94,7 +95,7 @@ async def test_a_request_that_comes_too_late_is_sent_to_another_door(origin: Ori
         await client.reply()
         async with asyncio.timeout(5):
             await stopping
-    assert (reply.status, json.loads(reply.body)["Type"]) == (503, "draining")
+    refused(reply, 503, "draining")
     assert reply.field(b"Retry-After") is not None
     assert len(origin.requests) == 1
 
@@ -110,3 +111,28 @@ async def test_a_stop_does_not_wait_for_ever(origin: Origin, start_proxy: StartP
         await proxy.stop()
         assert 0.25 < time.monotonic() - began < 2
         assert await client.rest() == b""
+
+
+async def test_a_stop_waits_for_a_record_that_the_store_has_not_taken_yet(
+    origin: Origin, start_proxy: StartProxy, tmp_path: Path
+) -> None:
+    with Valkey(tmp_path) as server:
+        flags = {"store.url": server.url, "store.deadline": "300ms"}
+        proxy = await start_proxy(**flags)
+        key, gate = new_key(), asyncio.Event()
+        origin.behave(after(gate, PAID))
+        async with Connection(proxy.port) as client:
+            client.send(post(key))
+            await origin.until(lambda: origin.requests)
+            server.pause()
+            gate.set()
+            assert (await client.reply()).body == b"paid"
+        stopping = asyncio.ensure_future(proxy.stop())
+        await refuses(proxy)
+        assert not stopping.done()
+        server.resume()
+        async with asyncio.timeout(10):
+            await stopping
+        restarted = await start_proxy(**flags)
+        assert (await restarted.record(key))["Resource"] == {"Text": "paid"}
+        await restarted.stop()

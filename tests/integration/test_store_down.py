@@ -1,7 +1,6 @@
 """The store fails: before the send nothing is sent, behind it nothing is lost."""
 
 import asyncio
-import json
 import re
 import sqlite3
 import time
@@ -13,7 +12,7 @@ import pytest
 
 from tests.integration.conftest import StartProxy
 from tests.support.origin import Origin, after, hang, respond
-from tests.support.proxy import Connection, Proxy, new_key, post
+from tests.support.proxy import Connection, Proxy, new_key, post, refused
 from tests.support.raw import Reply, eventually
 from tests.support.valkey import Valkey
 
@@ -35,10 +34,7 @@ async def proxy(start_proxy: StartProxy, victim: Valkey) -> Proxy:
 
 
 def assert_store_unavailable(reply: Reply) -> None:
-    assert (reply.status, reply.field(b"Content-Type")) == (503, b"application/json")
-    fields = json.loads(reply.body)
-    assert list(fields) == ["Message", "Type", "Id", "Date", "errors"]
-    assert fields["Type"] == "store_unavailable"
+    refused(reply, 503, "store_unavailable")
     assert re.fullmatch(rb"[1-9]\d*", reply.field(b"Retry-After") or b"")
     for name in (b"Idempotency-State", b"Idempotency-Expires", b"Link"):
         assert reply.field(name) is None
@@ -127,6 +123,26 @@ async def test_a_store_that_fails_under_way_does_not_keep_the_answer_from_the_cl
     await eventually(is_in_state(proxy, key, b"completed"), within=10)  # the settlement goes on behind its back
     assert (await proxy.record(key))["Resource"] == {"Text": "paid"}
     assert (await proxy.post(key)).status == 409
+    assert len(origin.requests) == 1
+
+
+async def test_a_large_answer_streams_on_without_the_store_and_its_record_follows(
+    origin: Origin, start_proxy: StartProxy, victim: Valkey, down: str
+) -> None:
+    flags = {"store.url": victim.url, "store.deadline": f"{DEADLINE}s", "record.max_body": "1KiB"}
+    proxy = await start_proxy(**flags)
+    key, gate, body = new_key(), asyncio.Event(), b"x" * 3_000_000
+    origin.behave(after(gate, respond(200, body=body)))
+    async with Connection(proxy.port) as client:
+        client.send(post(key))
+        await origin.until(lambda: origin.requests)
+        harm(victim, down)
+        gate.set()
+        assert (await client.reply()).body == body
+    await recover(victim, down)
+    await eventually(is_in_state(proxy, key, b"completed"), within=10)
+    record = await proxy.record(key)
+    assert (record["Truncated"], record["ContentLength"]) == (True, str(len(body)))
     assert len(origin.requests) == 1
 
 

@@ -1,7 +1,6 @@
 """Bodies of requests that carry no key: they stream, and what breaks off never looks whole."""
 
 import asyncio
-import json
 
 import pytest
 
@@ -9,15 +8,10 @@ from tests.integration.conftest import StartProxy
 from tests.support.origin import (
     Origin,
 )
-from tests.support.proxy import BODY, Connection, Proxy, post, request
-from tests.support.raw import Field, Reply, eventually, parse
+from tests.support.proxy import BODY, Connection, Proxy, post, refused, request
+from tests.support.raw import Field, eventually, parse
 
 CHUNKED = (b"Transfer-Encoding", b"chunked")
-
-
-def refused(reply: Reply, status: int, kind: str) -> None:
-    assert (reply.status, json.loads(reply.body)["Type"]) == (status, kind)
-    assert list(json.loads(reply.body)) == ["Message", "Type", "Id", "Date", "errors"]
 
 
 class Sink:

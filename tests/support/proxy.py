@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import re
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from types import TracebackType
@@ -40,6 +42,24 @@ def post(key: bytes | None = None, fields: Sequence[Field] = (), body: bytes = B
 def responses(key: bytes) -> bytes:
     """Where the record of *key* is shown."""
     return b"/responses/%b/" % key
+
+
+def refusal(reply: Reply) -> dict[str, Any]:
+    """What an answer of the proxy's own says, which is always in the five fields."""
+    assert reply.field(b"Content-Type") == b"application/json"
+    fields: dict[str, Any] = json.loads(reply.body)
+    assert list(fields) == ["Message", "Type", "Id", "Date", "errors"]
+    assert fields["Message"]
+    assert re.fullmatch(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}#\d+", fields["Id"])
+    assert type(fields["Date"]) is int
+    assert abs(fields["Date"] - time.time()) < 10
+    assert fields["errors"] is None
+    return fields
+
+
+def refused(reply: Reply, status: int, kind: str) -> None:
+    """It is an answer of the proxy's own, and of this kind."""
+    assert (reply.status, refusal(reply)["Type"]) == (status, kind)
 
 
 class Proxy:

@@ -13,7 +13,8 @@ from aiohttp import ClientResponse
 from aiohttp.test_utils import TestClient, TestServer
 from pytest_aiohttp.plugin import AiohttpClient
 
-from proxy import sandbox
+from proxy.sandbox import api, application, ledger
+from proxy.sandbox.faults import Faults
 from tests.support.raw import Incomplete, eventually, exchange, parse, parse_all
 
 PAYOUTS = "/v2.01/acme/payouts/bankwire/"
@@ -29,7 +30,7 @@ Client = TestClient[Any, Any]
 
 @pytest.fixture
 async def client(aiohttp_client: AiohttpClient) -> Client:
-    return await aiohttp_client(sandbox.application())
+    return await aiohttp_client(application())
 
 
 async def executions(client: Client) -> Any:
@@ -175,7 +176,7 @@ class TestExecutions:
     async def test_the_oldest_are_forgotten_so_that_memory_is_bounded(
         self, client: Client, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(sandbox, "KEPT", 2)
+        monkeypatch.setattr(ledger, "KEPT", 2)
         for key in "abc":
             await client.post(PAYOUTS, json={"Tag": key}, headers={"Idempotency-Key": key})
         assert await executions(client) == {"total": 3, "keys": {"b": 1, "c": 1}}
@@ -255,8 +256,8 @@ class TestFaults:
         assert len(await response.read()) == 471
 
     def test_delay_and_size_are_capped(self) -> None:
-        faults = sandbox.Faults().overridden({"delay": "999999999", "size": "999999999999"})
-        assert faults == sandbox.Faults(delay=120.0, size=64 * 1024 * 1024)
+        faults = Faults().overridden({"delay": "999999999", "size": "999999999999"})
+        assert faults == Faults(delay=120.0, size=64 * 1024 * 1024)
 
     @pytest.mark.parametrize(
         ("name", "value"),
@@ -301,7 +302,7 @@ class TestFaults:
         assert (await client.post(PAYOUTS, json=PAYOUT)).status == 200
 
     async def test_a_reader_that_never_reads_is_cut_off(self, client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(sandbox, "EXCHANGE_TIMEOUT", 0.2)
+        monkeypatch.setattr(api, "EXCHANGE_TIMEOUT", 0.2)
         assert isinstance(client.server, TestServer)
         server = client.server.handler
         reader, writer = await asyncio.open_connection("127.0.0.1", port_of(client), limit=1024)
