@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import gc
+import resource
 import signal
 import socket
 import ssl
@@ -38,6 +39,8 @@ from proxy.tokens import Tokens
 SETTLE_WAIT = 0.25
 """Seconds that an answer waits for the store to take it; then it is given first."""
 BACKLOG = 4096
+SPARE_FILES = 100
+"""File descriptors for all but connections."""
 COLLECT_EVERY = 50_000
 """Objects made and not freed between two runs of the garbage collector."""
 
@@ -146,6 +149,7 @@ class App:
         self._access = AccessLog() if settings.log.requests else None
         self.store = store_of(settings, self._deadlines)
         self._pool = _pool(settings, self._deadlines, outbox)
+        policy = Policy(KeyRule(own.key_min, own.key_max, own.key_chars), own.methods, settings.responses.paths)
         texts = {"key_min": own.key_min, "key_max": own.key_max, "key_chars": own.key_chars}
         tokens = Tokens()
         self._parts = Parts(
@@ -156,11 +160,10 @@ class App:
             answers=Answers(own.dialect, texts, settings.responses.paths[0]),
             hasher=Hasher(settings.store.hash_secret.get_secret_value().encode("utf-8")),
             deadlines=self._deadlines,
-            journal=Journal(self.metrics, self._access),
+            journal=Journal(self.metrics, self._access, policy.mask),
             tokens=tokens,
             wall=time.time,
         )
-        policy = Policy(KeyRule(own.key_min, own.key_max, own.key_chars), own.methods, settings.responses.paths)
         self._gateway = Gateway(self._parts, policy, own.header.lower().encode("ascii"))
         self._server = Server(self._gateway, limits(settings), self._deadlines, outbox, _watched(settings))
         self._listener: asyncio.Server | None = None
@@ -227,12 +230,12 @@ def address(sock: socket.socket) -> str:
 
 
 class Signals:
-    """SIGTERM and SIGINT: the first asks for a good end, the second for a quick one."""
+    """The first of *numbers* asks for a good end, the second for a quick one."""
 
-    def __init__(self) -> None:
+    def __init__(self, *numbers: signal.Signals) -> None:
         self.stop = asyncio.Event()
         self.hurry = asyncio.Event()
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in numbers:
             asyncio.get_running_loop().add_signal_handler(number, self._received)
 
     def _received(self) -> None:
@@ -242,7 +245,7 @@ class Signals:
 async def run_alone(settings: Settings) -> None:
     """The whole proxy in one process; raise StoreUnavailable, StoreRefused or OSError where it cannot start."""
     log = structlog.get_logger("proxy")
-    signals = Signals()
+    signals = Signals(signal.SIGTERM, signal.SIGINT)
     sock = listen(settings)
     app = App(settings)
     registry = CollectorRegistry()
@@ -268,11 +271,25 @@ async def run_alone(settings: Settings) -> None:
     log.info("stopped")
 
 
+def _raise_file_limit(settings: Settings) -> None:
+    """Each connection is a file descriptor, and the usual soft limit is far below what the settings allow."""
+    wanted = settings.limits.connections + settings.upstream.max_connections + SPARE_FILES
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    possible = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < possible:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (possible, hard))
+    if possible < wanted:
+        structlog.get_logger("proxy").warning(
+            "fewer files may be open than there may be connections", limit=possible, wanted=wanted
+        )
+
+
 def serve(settings: Settings) -> int:
     """Run until SIGTERM or SIGINT; return the exit status."""
     from proxy.workers import supervise  # noqa: PLC0415 - it needs this module
 
     configure(settings.log.level, settings.log.format)
+    _raise_file_limit(settings)
     try:
         if settings.workers == 1:
             uvloop.run(run_alone(settings))

@@ -17,14 +17,12 @@ def give(client: ServerConnection, answer: Answer) -> None:
 class Reply:
     """*key_hash*: empty where the request has no key."""
 
-    __slots__ = ("_parts", "began", "client", "head", "key_hash", "path")
+    __slots__ = ("_parts", "began", "client", "head", "key_hash")
 
     def __init__(self, parts: Parts, head: RequestHead, client: ServerConnection) -> None:
         self.client = client
         self.head = head
         self.began = parts.deadlines.now()
-        self.path = head.path
-        """For the journal: without query, and without a key."""
         self.key_hash = b""
         self._parts = parts
 
@@ -42,5 +40,5 @@ class Reply:
         """The request has its answer, from wherever."""
         parts, head = self._parts, self.head
         parts.journal.request(
-            head.method, self.path, status, outcome, parts.deadlines.now() - self.began, self.key_hash
+            head.method, head.path, status, outcome, parts.deadlines.now() - self.began, self.key_hash
         )

@@ -31,7 +31,6 @@ class Retrieval:
         self._key = key
         self._reply = Reply(parts, head, client)
         self._reply.key_hash = parts.hasher.key(key)
-        self._reply.path = b"/responses/{key}"
         self._credential = credential(parts.hasher, parts.terms.credential_headers, head)
         self._until = parts.deadlines.now() + min(_wait(head), parts.terms.wait_max)
         self._pause = POLL_FIRST

@@ -3,6 +3,7 @@
 import asyncio
 import multiprocessing
 import os
+import signal
 import socket
 import tempfile
 from multiprocessing.process import BaseProcess
@@ -29,6 +30,7 @@ KILL_AFTER = 5.0
 
 def work(settings: Settings, sock: socket.socket, metrics: Path) -> None:
     """A worker's process."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent passes it on, once
     configure(settings.log.level, settings.log.format)
     try:
         uvloop.run(_work(settings, sock, metrics))
@@ -38,7 +40,8 @@ def work(settings: Settings, sock: socket.socket, metrics: Path) -> None:
 
 
 async def _work(settings: Settings, sock: socket.socket, metrics: Path) -> None:
-    signals = Signals()
+    signals = Signals(signal.SIGTERM)
+    _end_with_the_parent(signals)
     app = App(settings)
     publishing = asyncio.create_task(publish(app.metrics.snapshot, metrics, str(os.getpid())))
     try:
@@ -48,6 +51,19 @@ async def _work(settings: Settings, sock: socket.socket, metrics: Path) -> None:
         await app.stop(signals.hurry)
         publishing.cancel()
         await asyncio.gather(publishing, return_exceptions=True)
+
+
+def _end_with_the_parent(signals: Signals) -> None:
+    """A parent that was killed watches nobody, and its successor wants the port."""
+    parent, loop = multiprocessing.parent_process(), asyncio.get_running_loop()
+    if parent is None:
+        return
+
+    def ended(sentinel: int = parent.sentinel) -> None:
+        loop.remove_reader(sentinel)
+        signals.stop.set()
+
+    loop.add_reader(parent.sentinel, ended)
 
 
 class Workers:
@@ -111,7 +127,7 @@ async def supervise(settings: Settings) -> None:
 
 async def _supervise(settings: Settings, metrics: Path) -> None:
     log = structlog.get_logger("proxy")
-    signals = Signals()
+    signals = Signals(signal.SIGTERM, signal.SIGINT)
     store = store_of(settings, Deadlines())
     sock = listen(settings)
     workers = Workers(settings, sock, metrics)
@@ -146,11 +162,11 @@ async def _supervise(settings: Settings, metrics: Path) -> None:
         await signals.stop.wait()
         log.info("stopping")
     finally:
+        sock.close()  # the workers close theirs as they stop: nobody shall connect to a door that stays shut
         for task in keeping:
             task.cancel()
         await asyncio.gather(*keeping, return_exceptions=True)
         await workers.stop(signals.hurry, settings.limits.drain_timeout + KILL_AFTER)
         await ops.stop()
         await store.close()
-        sock.close()
     log.info("stopped")

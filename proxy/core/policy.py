@@ -57,6 +57,11 @@ class PathTemplate:
         found = self._match(path.decode("latin-1"))
         return unquote_to_bytes(found["key"]) if found else None
 
+    def mask(self, path: bytes) -> bytes | None:
+        """*path* with its key hidden, where it matches; None: it does not. For the log."""
+        found = self._match(path.decode("latin-1"))
+        return path[: found.start("key")] + b"{key}" + path[found.end("key") :] if found else None
+
     def fill(self, key: str) -> str | None:
         """The path of *key* (percent-encoded already), or None where the template has other captures."""
         path = self._template.rstrip("/").replace("{key}", key) + "/"
@@ -70,6 +75,10 @@ class Policy:
         self._key_rule = key_rule
         self._guarded = frozenset(method.encode("ascii") for method in methods)
         self._templates = [PathTemplate(path) for path in response_paths]
+
+    def mask(self, path: bytes) -> bytes:
+        """*path* as it may be logged: whatever stands where a key would, valid or not, and whatever the method."""
+        return next((masked for template in self._templates if (masked := template.mask(path))), path)
 
     def decide(self, method: bytes, path: bytes, keys: Sequence[bytes]) -> Decision:
         """*path* is raw and without query; *keys* are the values of all key fields. On a method that is not guarded

@@ -55,7 +55,7 @@ class SqliteStore:
         self._deadlines = deadlines
         self._loop = asyncio.get_running_loop()
         self._writer = Writer(self._path, SCHEMA, busy=deadline, limit=limit)
-        self._closed = False
+        self._closed = True
 
     @property
     def place(self) -> str:
@@ -65,6 +65,7 @@ class SqliteStore:
     async def open(self) -> None:
         """See Store.open."""
         await self._writer.open()
+        self._closed = False
 
     async def close(self) -> None:
         """See Store.close. Claims that come too late are withdrawn between the probe and the end."""

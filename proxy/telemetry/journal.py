@@ -1,5 +1,7 @@
 """What is told of each request, once: numbers for the metrics, a line for the log. Keys show by their hash only."""
 
+from collections.abc import Callable
+
 import structlog
 
 from proxy.core.record import Attempt
@@ -8,12 +10,14 @@ from proxy.telemetry.metrics import Metrics
 
 
 class Journal:
-    """*access*: where each request has its line, if anywhere; what went wrong has one in any case."""
+    """*access*: where each request has its line, if anywhere; what went wrong has one in any case. *mask*: a path as it
+    may be told, since the path of a question for a key has the key in it."""
 
-    def __init__(self, metrics: Metrics, access: AccessLog | None) -> None:
+    def __init__(self, metrics: Metrics, access: AccessLog | None, mask: Callable[[bytes], bytes]) -> None:
         self._metrics = metrics
         self._log = structlog.get_logger("proxy")
         self._access = access
+        self._mask = mask
         self.claimed = metrics.store["claim"].observe
         self.settled = metrics.store["settle"].observe
         self.released = metrics.store["release"].observe
@@ -27,7 +31,7 @@ class Journal:
         if self._access is not None:
             self._access.write(
                 method=method.decode("ascii"),
-                path=path.decode("latin-1"),
+                path=self._mask(path).decode("latin-1"),
                 status=status,
                 outcome=outcome,
                 ms=round(seconds * 1000, 2),
@@ -46,8 +50,8 @@ class Journal:
 
     def unknown(self, attempt: Attempt, why: str) -> None:
         """The request may have been executed, and nobody here knows."""
-        path = attempt.url.partition(b"?")[0].decode("latin-1")
-        self._log.warning("outcome unknown", why=why, key=attempt.key_hash.hex(), url=path)
+        url = attempt.url.partition(b"?")[0].decode("latin-1")
+        self._log.warning("outcome unknown", why=why, key=attempt.key_hash.hex(), url=url)
 
     def not_sent(self, why: str, key_hash: bytes) -> None:
         """The upstream could not be reached."""
@@ -55,7 +59,7 @@ class Journal:
 
     def failed(self, path: bytes, why: str) -> None:
         """A request without a key had no usable answer."""
-        self._log.warning("upstream failed", why=why, path=path.decode("latin-1"))
+        self._log.warning("upstream failed", why=why, path=self._mask(path).decode("latin-1"))
 
     def late(self, attempt: Attempt) -> None:
         """A response is given before the store has it."""

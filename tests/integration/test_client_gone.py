@@ -1,6 +1,7 @@
 """The client goes away, or falls silent. The backend's answer is not lost for that."""
 
 import asyncio
+from collections.abc import Callable
 
 import pytest
 
@@ -10,6 +11,7 @@ from tests.support.proxy import Connection, Proxy, new_key, post, request, respo
 from tests.support.raw import eventually, parse
 
 PAID = respond(201, [(b"Content-Type", b"application/json")], b'{"Id": "1"}')
+GOES = [Connection.abort, Connection.reset]
 
 
 async def settled(proxy: Proxy, key: bytes) -> dict[str, object]:
@@ -22,8 +24,9 @@ async def settled(proxy: Proxy, key: bytes) -> dict[str, object]:
     return await proxy.record(key)
 
 
+@pytest.mark.parametrize("goes", GOES, ids=["ends", "resets"])
 async def test_the_response_is_there_for_a_client_that_was_killed_in_mid_call(
-    origin: Origin, start_proxy: StartProxy, store: Flags
+    origin: Origin, start_proxy: StartProxy, store: Flags, goes: Callable[[Connection], None]
 ) -> None:
     proxy = await start_proxy(**store)
     key, gate = new_key(), asyncio.Event()
@@ -31,7 +34,7 @@ async def test_the_response_is_there_for_a_client_that_was_killed_in_mid_call(
     async with Connection(proxy.port) as client:
         client.send(post(key))
         await origin.until(lambda: origin.requests)
-        client.abort()
+        goes(client)
     assert (await proxy.post(key)).field(b"Idempotency-State") == b"in_progress"
     gate.set()
     record = await settled(proxy, key)
@@ -68,7 +71,10 @@ async def test_a_client_that_goes_before_its_body_is_whole_has_used_no_key(origi
     assert (await proxy.post(key)).status == 200
 
 
-async def test_a_large_response_is_recorded_though_the_client_goes_while_it_comes(origin: Origin, proxy: Proxy) -> None:
+@pytest.mark.parametrize("goes", GOES, ids=["ends", "resets"])
+async def test_a_large_response_is_recorded_though_the_client_goes_while_it_comes(
+    origin: Origin, proxy: Proxy, goes: Callable[[Connection], None]
+) -> None:
     key, gate, body = new_key(), asyncio.Event(), b"x" * 300_000
     head = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: %d\r\n\r\n" % len(body)
 
@@ -81,7 +87,7 @@ async def test_a_large_response_is_recorded_though_the_client_goes_while_it_come
     async with Connection(proxy.port) as client:
         client.send(post(key))
         await origin.until(lambda: origin.requests)
-        client.abort()
+        goes(client)
     gate.set()
     assert (await settled(proxy, key))["Resource"] == {"Text": body.decode()}
 

@@ -68,6 +68,7 @@ async def test_a_request_whose_client_is_gone_is_waited_for(
     async with Connection(proxy.port) as client:
         client.send(post(key))
         await origin.until(lambda: origin.requests)
+        client.reset()
     stopping = asyncio.ensure_future(proxy.stop())
     await refuses(proxy)
     gate.set()
@@ -116,7 +117,7 @@ async def test_a_stop_does_not_wait_for_ever(origin: Origin, start_proxy: StartP
 async def test_a_stop_waits_for_a_record_that_the_store_has_not_taken_yet(
     origin: Origin, start_proxy: StartProxy, tmp_path: Path
 ) -> None:
-    with Valkey(tmp_path) as server:
+    with Valkey(tmp_path, appendonly=True) as server:
         flags = {"store.url": server.url, "store.deadline": "300ms"}
         proxy = await start_proxy(**flags)
         key, gate = new_key(), asyncio.Event()
@@ -124,13 +125,13 @@ async def test_a_stop_waits_for_a_record_that_the_store_has_not_taken_yet(
         async with Connection(proxy.port) as client:
             client.send(post(key))
             await origin.until(lambda: origin.requests)
-            server.pause()
+            server.kill()
             gate.set()
             assert (await client.reply()).body == b"paid"
         stopping = asyncio.ensure_future(proxy.stop())
         await refuses(proxy)
         assert not stopping.done()
-        server.resume()
+        await asyncio.to_thread(server.start)
         async with asyncio.timeout(10):
             await stopping
         restarted = await start_proxy(**flags)

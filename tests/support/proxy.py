@@ -3,9 +3,11 @@
 import asyncio
 import json
 import re
+import struct
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from socket import SO_LINGER, SOL_SOCKET
 from types import TracebackType
 from typing import Any
 from uuid import uuid4
@@ -156,7 +158,13 @@ class Connection:
         self._writer.close()
 
     def abort(self) -> None:
-        """Gone."""
+        """Gone, as when a process ends: to the proxy it looks like a half-close until it writes."""
+        self._writer.transport.abort()
+
+    def reset(self) -> None:
+        """Gone, and the proxy is told by a RST."""
+        at_once = struct.pack("ii", 1, 0)  # SO_LINGER: on, 0 seconds
+        self._writer.get_extra_info("socket").setsockopt(SOL_SOCKET, SO_LINGER, at_once)
         self._writer.transport.abort()
 
     async def until(self, marker: bytes) -> bytes:
