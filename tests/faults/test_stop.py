@@ -58,6 +58,22 @@ async def test_a_stop_in_mid_call_lets_the_payment_end_and_takes_no_other(
     assert len(origin.requests) == 1
 
 
+async def test_ctrl_c_in_a_terminal_reaches_all_workers_and_is_still_one_signal(
+    origin: Origin, start_proxy: StartProxy, sqlite: Settings
+) -> None:
+    proxy = await start_proxy(sqlite, workers=2)
+    key, answer = new_key(), asyncio.Event()
+    origin.behave(after(answer, PAYS))
+    async with Connection(proxy.port) as client:
+        client.send(post(key))
+        await origin.until(lambda: origin.requests)
+        proxy.send(signal.SIGINT, group=True)
+        await draining(proxy)
+        answer.set()
+        assert (await client.reply()).status == 200
+    assert await proxy.ended() == 0
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 async def test_a_second_signal_hurries_the_stop_and_the_key_stays_taken(
     origin: Origin, start_proxy: StartProxy, sqlite: Settings, workers: int

@@ -92,9 +92,10 @@ class ProxyProcess:
         (started,) = self.said("started")
         self.port, self.ops_port = _port(started["listen"]), _port(started["ops"])
 
-    def send(self, number: signal.Signals) -> None:
-        """A signal to the process that was started, not to its workers."""
-        self._running().send_signal(number)
+    def send(self, number: signal.Signals, *, group: bool = False) -> None:
+        """A signal to the process that was started; *group*: and to its workers, as a terminal sends it."""
+        process = self._running()
+        (os.killpg if group else os.kill)(process.pid, number)
 
     async def kill(self) -> None:
         """`kill -9`, and its workers with it, as a power cut would."""
