@@ -4,13 +4,7 @@ import asyncio
 
 import pytest
 
-from tests.support.origin import (
-    Behaviour,
-    Origin,
-    Recorded,
-    respond,
-    respond_chunked,
-)
+from tests.support.origin import Behaviour, Origin, Recorded, respond, respond_chunked
 from tests.support.proxy import BODY, Connection, Proxy, new_key, post, request
 from tests.support.raw import exchange, parse
 

@@ -5,17 +5,7 @@ import asyncio
 import pytest
 
 from tests.integration.conftest import StartProxy
-from tests.support.origin import (
-    Behaviour,
-    Origin,
-    after,
-    cut,
-    hang,
-    in_turn,
-    raw,
-    reset,
-    respond,
-)
+from tests.support.origin import Behaviour, Origin, after, cut, hang, in_turn, raw, reset, respond
 from tests.support.proxy import PATH, Proxy, new_key, post, refused, request
 
 CLOSES = raw(b"", close=True)

@@ -5,18 +5,7 @@ import asyncio
 import pytest
 
 from tests.integration.conftest import StartProxy
-from tests.support.origin import (
-    Behaviour,
-    Origin,
-    Recorded,
-    cut,
-    head,
-    raw,
-    respond,
-    respond_chunked,
-    send,
-    slowly,
-)
+from tests.support.origin import Behaviour, Origin, Recorded, cut, head, raw, respond, respond_chunked, send, slowly
 from tests.support.proxy import Connection, Proxy, request
 from tests.support.raw import Field, Incomplete, eventually, exchange, parse, parse_all
 

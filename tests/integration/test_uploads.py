@@ -1,13 +1,13 @@
 """Bodies of requests that carry no key: they stream, and what breaks off never looks whole."""
 
 import asyncio
+import contextlib
+from collections.abc import AsyncIterator
 
 import pytest
 
 from tests.integration.conftest import StartProxy
-from tests.support.origin import (
-    Origin,
-)
+from tests.support.origin import Origin
 from tests.support.proxy import BODY, Connection, Proxy, post, refused, request
 from tests.support.raw import Field, eventually, parse
 
@@ -15,25 +15,41 @@ CHUNKED = (b"Transfer-Encoding", b"chunked")
 
 
 class Sink:
-    """A backend that only listens: what came, as it comes; and whether it ended well."""
+    """A backend that only listens: what came, as it comes; and whether it ended. *writer*: to its one client."""
 
     def __init__(self) -> None:
         self.data = b""
         self.over = asyncio.Event()
         self.writer: asyncio.StreamWriter
 
-    async def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.writer = writer
-        try:
+        with contextlib.suppress(ConnectionError):
             while piece := await reader.read(65536):
                 self.data += piece
-        except ConnectionError:
-            pass
         self.over.set()
         writer.close()
 
     async def until(self, marker: bytes) -> None:
         await eventually(lambda: marker in self.data)
+
+
+@pytest.fixture
+async def sink() -> Sink:
+    return Sink()
+
+
+@pytest.fixture
+async def proxy_of_sink(start_proxy: StartProxy, sink: Sink) -> AsyncIterator[Proxy]:
+    server = await asyncio.start_server(sink.accept, "127.0.0.1", 0)
+    try:
+        proxy = await start_proxy(**{"upstream.url": f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"})
+        yield proxy
+        await proxy.stop(at_once=True)
+    finally:
+        server.close()
+        sink.writer.transport.abort()
+        await sink.over.wait()
 
 
 @pytest.mark.parametrize(
@@ -44,12 +60,9 @@ class Sink:
     ],
 )
 async def test_an_upload_arrives_piece_by_piece(
-    start_proxy: StartProxy, framing: Field, first: bytes, second: bytes, seen: bytes
+    proxy_of_sink: Proxy, sink: Sink, framing: Field, first: bytes, second: bytes, seen: bytes
 ) -> None:
-    sink = Sink()
-    server = await asyncio.start_server(sink, "127.0.0.1", 0)
-    proxy = await start_proxy(**{"upstream.url": f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"})
-    async with Connection(proxy.port) as client:
+    async with Connection(proxy_of_sink.port) as client:
         client.send(request(b"PUT", b"/file", [framing], first))
         await sink.until(b"first")
         client.send(second)
@@ -58,15 +71,11 @@ async def test_an_upload_arrives_piece_by_piece(
         sink.writer.write(b"HTTP/1.1 201 Created\r\nContent-Length: 0\r\n\r\n")
         assert (await client.reply()).status == 201
     assert b"%b: %b" % framing in sink.data
-    server.close()
 
 
 @pytest.mark.parametrize("end", ["malformed", "gone", "half"])
-async def test_an_upload_that_breaks_off_never_looks_whole(start_proxy: StartProxy, end: str) -> None:
-    sink = Sink()
-    server = await asyncio.start_server(sink, "127.0.0.1", 0)
-    proxy = await start_proxy(**{"upstream.url": f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"})
-    async with Connection(proxy.port) as client:
+async def test_an_upload_that_breaks_off_never_looks_whole(proxy_of_sink: Proxy, sink: Sink, end: str) -> None:
+    async with Connection(proxy_of_sink.port) as client:
         client.send(request(b"PUT", b"/file", [CHUNKED], b"5\r\nfirst\r\n"))
         await sink.until(b"first")
         match end:
@@ -81,22 +90,17 @@ async def test_an_upload_that_breaks_off_never_looks_whole(start_proxy: StartPro
         async with asyncio.timeout(5):
             await sink.over.wait()
     assert sink.data.endswith(b"first") or sink.data.endswith(b"first\r\n")
-    server.close()
 
 
-async def test_an_upload_is_answered_before_it_is_whole(origin: Origin, start_proxy: StartProxy) -> None:
-    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"\r\n\r\n")
-        writer.write(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno")
-        writer.close()
-
-    server = await asyncio.start_server(refuse, "127.0.0.1", 0)
-    proxy = await start_proxy(**{"upstream.url": f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"})
-    async with Connection(proxy.port) as client:
+async def test_an_upload_is_answered_before_it_is_whole(proxy_of_sink: Proxy, sink: Sink) -> None:
+    async with Connection(proxy_of_sink.port) as client:
         client.send(request(b"PUT", b"/file", [(b"Content-Length", b"1000000")], b"x" * 1000))
+        await sink.until(b"x" * 1000)
+        sink.writer.write(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno")
         reply = await client.reply()
-    assert (reply.status, reply.body) == (403, b"no")
-    server.close()
+        assert (reply.status, reply.body) == (403, b"no")
+        async with asyncio.timeout(5):
+            await sink.over.wait()  # the rest of it is of no interest to anybody
 
 
 async def test_a_large_upload_arrives_whole(origin: Origin, proxy: Proxy) -> None:

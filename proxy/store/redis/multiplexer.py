@@ -74,8 +74,7 @@ class Multiplexer:
 
     def send(self, command: Command) -> None:
         """Send it with all others of this tick. Whatever happens, it is answered by the tick after it is due."""
-        connection = self._connection
-        count, size = len(self._queue), self._queued_bytes
+        connection, count, size = self._connection, len(self._queue), self._queued_bytes
         if connection is not None:
             count += connection.commands_in_flight
             size += connection.bytes_in_flight

@@ -3,6 +3,7 @@
 import time
 from binascii import hexlify
 from collections.abc import Callable
+from functools import lru_cache
 from typing import NamedTuple
 
 from hiredis import ReplyError
@@ -39,6 +40,12 @@ class Context(NamedTuple):
     prefix: bytes
 
 
+@lru_cache(maxsize=256)
+def _decimal(number: int) -> bytes:
+    """Of a number that is always the same."""
+    return b"%d" % number
+
+
 def name(prefix: bytes, key_hash: bytes) -> bytes:
     """The store's key: hexadecimal, so that an operator finds in the store what the log names."""
     return prefix + hexlify(key_hash)
@@ -51,9 +58,11 @@ class Claim(Command):
 
     def __init__(self, context: Context, record: Record, done: Callable[[ClaimResult], None], due: float) -> None:
         attempt = record.attempt
-        key = name(context.prefix, attempt.key_hash)
-        words = (b"SET", key, encode(record), b"NX", b"GET", b"PX", b"%d" % attempt.retention)
-        self.packed, self.due, self.copies, self.answered = pack(words), due, 0, False  # super() costs more
+        key = context.prefix + hexlify(attempt.key_hash)
+        self.packed = pack((b"SET", key, encode(record), b"NX", b"GET", b"PX", _decimal(attempt.retention)))
+        self.due = due
+        self.copies = 0
+        self.answered = False  # as Command does it: on the path of every payment, super() is not for nothing
         self._context = context
         self._record = record
         self._done = done
@@ -185,7 +194,9 @@ class Write(Command):
         due: float,
     ) -> None:
         self.packed = pack((b"EVALSHA", script.sha, b"1", *arguments))
-        self.due, self.copies, self.answered = due, 0, False
+        self.due = due
+        self.copies = 0
+        self.answered = False  # see Claim
         self._multiplexer = multiplexer
         self._script = script
         self._key_hash = key_hash
