@@ -1,7 +1,6 @@
 """The composition root: from settings to parts, from parts to a running proxy, and down again in good order."""
 
 import asyncio
-import contextlib
 import gc
 import resource
 import signal
@@ -193,10 +192,7 @@ class App:
         if self._listener is not None:
             self._listener.close()
         self._server.drain()
-        until = self._deadlines.now() + self._settings.limits.drain_timeout
-        while self._busy() and self._deadlines.now() < until and not hurry.is_set():
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(hurry.wait(), 0.05)
+        await self._wait(self._settings.limits.drain_timeout, hurry)
         if self._busy():
             structlog.get_logger("proxy").warning(
                 "stopped before all was settled",
@@ -205,9 +201,16 @@ class App:
             )
         self._server.abort()
         await self._pool.close()
+        await self._wait(self._settings.store.deadline, asyncio.Event())  # for claims that are on their way back
         await self.store.close()
         if self._access is not None:
             self._access.flush()
+
+    async def _wait(self, seconds: float, hurry: asyncio.Event) -> None:
+        """Until nothing is under way, but not longer."""
+        until = self._deadlines.now() + seconds
+        while self._busy() and self._deadlines.now() < until and not hurry.is_set():
+            await asyncio.sleep(0.02)
 
     def _busy(self) -> bool:
         return bool(self._server.connections or self._parts.unsettled)

@@ -270,24 +270,29 @@ class Exchange:
         """What does that mean? Write it down; then, or when that takes too long, say it."""
         parts, attempt = self._parts, self._attempt
         event = judge(outcome, parts.terms.release_statuses)
-        response: Response | None = None
-        match outcome:
-            case Responded():
-                response = outcome.response
-            case NotSent(_, why):
-                parts.journal.not_sent(why, attempt.key_hash)
-            case Lost(why):
-                parts.journal.unknown(attempt, why)
-                now = int(parts.wall())
-                response = recorded(parts.answers.unknown(attempt, self._key, now), now)
-            case _:
-                assert_never(outcome)
         self._phase, self._outcome = _SETTLING, outcome
         self._operation = Operation.RELEASE if event is Event.RELEASE else Operation.SETTLE
-        self._record = Record(attempt, AFTER[event], response)
+        self._record = Record(attempt, AFTER[event], self._recordable(outcome))
         self._since = parts.deadlines.now()
         self.deadline = self._since + parts.terms.settle_wait
         submit(parts, self._operation, self._record, self._recorded)
+        if isinstance(outcome, NotSent):
+            parts.journal.not_sent(outcome.why, attempt.key_hash)
+        elif isinstance(outcome, Lost):
+            parts.journal.unknown(attempt, outcome.why)
+
+    def _recordable(self, outcome: Outcome) -> Response | None:
+        """The response that goes into the record."""
+        match outcome:
+            case Responded():
+                return outcome.response
+            case NotSent():
+                return None
+            case Lost():
+                now = int(self._parts.wall())
+                return recorded(self._parts.answers.unknown(self._attempt, self._key, now), now)
+            case _:
+                assert_never(outcome)
 
     def _recorded(self, result: SettleResult) -> None:
         """The store has answered, perhaps when the client has its answer already."""

@@ -48,7 +48,7 @@ async def _work(settings: Settings, sock: socket.socket, metrics: Path) -> None:
         await app.start(sock)
         await signals.stop.wait()
     finally:
-        await app.stop(signals.hurry)
+        await app.stop(asyncio.Event())  # never in a hurry: that is the parent's to say, and it kills
         publishing.cancel()
         await asyncio.gather(publishing, return_exceptions=True)
 

@@ -8,6 +8,7 @@ import asyncio
 import logging
 import select
 from collections.abc import Callable
+from functools import partial
 from typing import Protocol, cast
 
 from proxy.http1.body import BodyReader, CloseReader, MalformedBody, body_reader
@@ -65,7 +66,7 @@ class UpstreamConnection(asyncio.Protocol):
         self.used = False
         """It has carried a request before: the upstream may have closed it meanwhile."""
         self._limits = limits
-        self._write = outbox.write
+        self._outbox = outbox
         self._idle = idle
         self._closed = closed
         self._transport: asyncio.Transport
@@ -79,6 +80,7 @@ class UpstreamConnection(asyncio.Protocol):
         self.responding = False
         """At least one byte of the response has come."""
         self._uploading = False
+        self._paused = False
 
     # -- towards the listener -----------------------------------------------------------------------------------
 
@@ -100,13 +102,13 @@ class UpstreamConnection(asyncio.Protocol):
         self._listener, self._method, self._uploading = listener, method, uploading
         self._buffer, self._head, self._body, self._informational = b"", None, None, 0
         self.responding = False
-        self._write(self._transport, request)
+        self._outbox.write(self._transport, request)
         return True
 
     def upload(self, data: bytes) -> None:
         """More of the request's body."""
         if not self._transport.is_closing():
-            self._write(self._transport, data)
+            self._outbox.write(self._transport, data)
 
     def uploaded(self) -> None:
         """The request is whole."""
@@ -114,11 +116,13 @@ class UpstreamConnection(asyncio.Protocol):
 
     def pause_reading(self) -> None:
         """The client does not keep up with the response."""
+        self._paused = True
         if not self._transport.is_closing():
             self._transport.pause_reading()
 
     def resume_reading(self) -> None:
         """It does again."""
+        self._paused = False
         if not self._transport.is_closing():
             self._transport.resume_reading()
 
@@ -176,6 +180,9 @@ class UpstreamConnection(asyncio.Protocol):
                 # Bytes that no request asked for: they must not become the next client's response.
                 self._transport.abort()
                 return
+            if not self.responding and self._outbox.holds(self._transport):
+                self._fail("an answer before the request")
+                return
             self.responding = True
             if self._head is None:
                 data = self._read_head(data)
@@ -221,7 +228,7 @@ class UpstreamConnection(asyncio.Protocol):
         if 0 <= length <= len(rest):
             listener = self._listener
             self._end(head, rest[length:])
-            listener.answered(head, rest[:length])
+            _tell(listener, partial(listener.answered, head, rest[:length]))
             return b""
         self._head = head
         self._body = body_reader(length, self._limits)
@@ -241,14 +248,18 @@ class UpstreamConnection(asyncio.Protocol):
         if listener is None or head is None:
             return  # the listener has dropped the connection meanwhile
         self._end(head, rest)
-        listener.completed()
+        _tell(listener, listener.completed)
 
     def _end(self, head: ResponseHead, rest: bytes) -> None:
         self._listener = self._body = None
         self.used = True
-        if rest or self._uploading or not head.keep_alive:
+        if self._uploading or self._transport.get_write_buffer_size():
+            self._transport.abort()  # not all of the request was taken: the next would queue behind it
+        elif rest or not head.keep_alive:
             self._transport.close()
         else:
+            if self._paused:  # by the listener, with the last piece
+                self.resume_reading()
             self._idle(self)
 
     def _fail(self, why: str) -> None:
@@ -257,3 +268,16 @@ class UpstreamConnection(asyncio.Protocol):
         self._transport.abort()
         if listener is not None:
             listener.failed(why)
+
+
+def _tell(listener: Listener, call: Callable[[], None]) -> None:
+    """The last word of a response. A listener's defect is its own: the connection may carry another's request now."""
+    log = logging.getLogger(__name__)
+    try:
+        call()
+    except Exception:
+        log.exception("a response's listener failed")
+        try:
+            listener.failed("defect of the proxy")
+        except Exception:
+            log.exception("and failed again")

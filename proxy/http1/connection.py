@@ -66,6 +66,14 @@ class ServerConnection(asyncio.Protocol):
         """Given, and not handed to the transport yet: a write is a system call."""
         self._keep_alive = True
         self._half_closed = False
+        self._stuck = False
+        """More is written than the client takes: no further request is looked at."""
+        self._backlog = 0
+        """Bytes that were not taken yet when the client was last found slow."""
+        self._skipped = False
+        """The one empty line that may stand before a request was there."""
+        self._until_close = False
+        """The answer's body ends with the connection."""
         self._lingered = 0
 
     # -- towards the receiver -----------------------------------------------------------------------------------
@@ -100,6 +108,7 @@ class ServerConnection(asyncio.Protocol):
                 fields += b"Transfer-Encoding: chunked\r\n"
             else:
                 self._keep_alive = False  # HTTP/1.0: the body ends with the connection
+                self._until_close = True
         self._held.append(self._begin(status, reason, fields))
 
     def send(self, data: bytes) -> None:
@@ -124,7 +133,7 @@ class ServerConnection(asyncio.Protocol):
         its connection would look so, unless the connection is reset (RFC 9112 §8)."""
         self.flush()
         self._receiver = None
-        if not self._chunked and not self._keep_alive and not self._transport.is_closing():
+        if self._until_close and not self._transport.is_closing():
             self._outbox.flush()
             self._socket().setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
             self._transport.abort()
@@ -161,9 +170,9 @@ class ServerConnection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         try:
             phase = self._phase
-            if phase is _HEAD:
+            if phase is _HEAD and not self._stuck:
                 self._read_head(data)
-            elif phase is _WORK:
+            elif phase is _WORK or phase is _HEAD:
                 self._buffer += data
                 self._transport.pause_reading()
             elif phase is _BODY:
@@ -190,12 +199,18 @@ class ServerConnection(asyncio.Protocol):
         self._phase = _CLOSED
 
     def pause_writing(self) -> None:
+        self._stuck = True
+        self._backlog = self._transport.get_write_buffer_size()
         self.deadline = self._now() + self._limits.write_timeout
         if self._receiver is not None:
             self._receiver.answer_paused()
 
     def resume_writing(self) -> None:
-        if self._phase is _WORK:
+        self._stuck, self._backlog = False, 0
+        if self._phase is _HEAD:
+            self.deadline = self._now() + self._limits.keepalive_timeout
+            self._next()
+        elif self._phase is _WORK:
             self.deadline = NEVER
         elif self._phase is _BODY:
             self._await_body()
@@ -205,8 +220,10 @@ class ServerConnection(asyncio.Protocol):
     def overdue(self) -> None:
         """The client is too slow, with whatever it is at."""
         self.deadline = NEVER
-        stuck = self._transport.get_write_buffer_size() > 0
-        if stuck or self._phase is _LINGER or self._phase is _CLOSED:
+        before, self._backlog = self._backlog, self._transport.get_write_buffer_size()
+        if self._backlog and (self._backlog < before or not before):  # it reads, if slowly
+            self.deadline = self._now() + self._limits.write_timeout
+        elif self._backlog or self._phase is _LINGER or self._phase is _CLOSED:
             self.drop()
         elif self._phase is _BODY and self._receiver is not None:
             self._keep_alive = False
@@ -232,8 +249,11 @@ class ServerConnection(asyncio.Protocol):
     def _read_head(self, data: bytes) -> None:
         if self._buffer:
             data = self._buffer + data
-        if data[:2] == b"\r\n":  # RFC 9112 §2.2: one empty line before a request is ignored
-            data = data[2:]
+        if not self._skipped and data[:2] == b"\r\n":  # RFC 9112 §2.2: one empty line before a request is ignored
+            self._skipped = True
+            self._buffer, self._searched, data = b"", 0, data[2:]
+            if not data:
+                return
         end = data.find(b"\r\n\r\n", self._searched) + 4
         if end < 4:
             self._await_head(data)
@@ -261,7 +281,7 @@ class ServerConnection(asyncio.Protocol):
 
     def _receive(self, head: RequestHead, rest: bytes) -> None:
         self._head = head
-        self._begun = False
+        self._begun = self._skipped = False
         self._keep_alive = head.keep_alive and not self._server.draining
         length = head.length
         receiver = self._receiver = self._server.application.receive(head, self)
@@ -344,10 +364,11 @@ class ServerConnection(asyncio.Protocol):
 
     def _next(self) -> None:
         """What has come behind the request that was just answered."""
-        if self._phase is _HEAD and not self._transport.is_closing():
+        if self._phase is _HEAD and not self._stuck and not self._transport.is_closing():
             data, self._buffer = self._buffer, b""
             self._transport.resume_reading()
-            self.data_received(data)
+            if data:
+                self.data_received(data)
 
     def _close(self) -> None:
         """Close, when what was given is written; an answer that nobody takes is dropped."""

@@ -13,7 +13,7 @@ import httptools
 
 Field = tuple[bytes, bytes]
 
-_SLOPPY = re.compile(rb"(\r\n[^:\r]+:)[ \t]*([^\r]*?)[ \t]*(?=\r)")
+_SLOPPY = re.compile(rb"(\r\n[^:\r]+:)([^\r]*)")
 
 
 class _Validator:
@@ -40,7 +40,7 @@ def trimmed(block: bytes) -> bytes:
     """The block without blanks behind its values (RFC 9110 §5.5), and with one before them where there are several."""
     if block.find(b" \r") < 0 and block.find(b"\t") < 0 and block.find(b":  ") < 0 and block[-1:] != b" ":
         return block
-    return _SLOPPY.sub(rb"\1 \2", block + b"\r\n")[:-2]
+    return _SLOPPY.sub(lambda line: line[1] + b" " + line[2].strip(b" \t"), block)
 
 
 class Watched:

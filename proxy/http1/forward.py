@@ -47,8 +47,11 @@ class Forwarding:
 
     def peer(self, address: str) -> Peer:
         """The peer at *address* (empty: a unix socket)."""
-        trusted = bool(address) and any(ip_address(address.partition("%")[0]) in network for network in self._trusted)
-        return Peer(address, trusted)
+        if not address:
+            return Peer(address, trusted=False)
+        ip = ip_address(address.partition("%")[0])
+        ip = getattr(ip, "ipv4_mapped", None) or ip  # ::ffff:192.0.2.1, on a socket for both families
+        return Peer(address, any(ip in network for network in self._trusted))
 
     def request(self, head: RequestHead, peer: Peer, length: int) -> bytes:
         """The head as the upstream is sent it. *length*: bytes of the body that follows, or CHUNKED."""
@@ -56,7 +59,7 @@ class Forwarding:
         framing = b""
         if length == CHUNKED:
             framing = b"\r\nTransfer-Encoding: chunked"
-        elif length and head.length == CHUNKED:
+        elif head.length == CHUNKED:
             framing = b"\r\nContent-Length: %d" % length
         if b"x-request-id" not in head.found:
             framing += b"\r\nX-Request-Id: " + self._tokens.take().hex().encode("ascii")

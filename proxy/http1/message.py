@@ -118,6 +118,8 @@ METHODS = frozenset(
 """The methods of HTTP that llhttp reads. CONNECT would be a tunnel around the guard; TRACE would show a client the
 credentials that others added (RFC 9110 §9.3.8)."""
 
+CONNECTION_MOST = 512
+"""Bytes of the Connection fields of one head."""
 NO_OPTIONS: frozenset[bytes] = frozenset()
 _FRAMING = (b"content-length", b"transfer-encoding")
 _SINGLE = (b"host", b"expect", *_FRAMING)
@@ -209,6 +211,8 @@ def _request_framing(found: dict[bytes, bytes], repeated: bool, block: bytes, mi
             return Fault.CODING
         length = CHUNKED
     connection = _connection(found, repeated, block)
+    if connection is None:
+        return Fault.FIELDS_TOO_LARGE
     if b"expect" not in found:
         return host, connection, length, False
     if found[b"expect"].lower() != b"100-continue":
@@ -216,11 +220,13 @@ def _request_framing(found: dict[bytes, bytes], repeated: bool, block: bytes, mi
     return host, connection, length, minor == 1 and length != 0  # RFC 9110 §10.1.1: in HTTP/1.0 it is ignored
 
 
-def _connection(found: dict[bytes, bytes], repeated: bool, block: bytes) -> frozenset[bytes]:
-    """The options of all Connection fields, lower case."""
+def _connection(found: dict[bytes, bytes], repeated: bool, block: bytes) -> frozenset[bytes] | None:
+    """The options of all Connection fields, lower case. None: more than anybody needs; they become part of patterns
+    that are kept."""
     if b"connection" not in found:
         return NO_OPTIONS
-    return _options(b",".join(values(block, b"connection")) if repeated else found[b"connection"])
+    value = b",".join(values(block, b"connection")) if repeated else found[b"connection"]
+    return _options(value) if len(value) <= CONNECTION_MOST else None
 
 
 @lru_cache(maxsize=256)
@@ -287,6 +293,8 @@ def read_response(data: bytes, method: bytes, limits: Limits) -> ResponseHead | 
     if repeated and any(len(values(block, name)) > 1 for name in _FRAMING):
         return None
     connection = _connection(found, repeated, block)
+    if connection is None:
+        return None
     length: int = UNTIL_CLOSE
     if b"content-length" in found:
         if _LENGTH(found[b"content-length"]) is None or b"transfer-encoding" in found:

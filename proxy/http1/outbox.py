@@ -5,6 +5,7 @@ side by side, most find it awake. Measured at 32 connections: a fifth of all CPU
 """
 
 import asyncio
+import logging
 
 
 class Outbox:
@@ -24,5 +25,13 @@ class Outbox:
         """Now: before a transport is closed or asked for its buffer's size."""
         writes, self._writes = self._writes, []
         for transport, data in writes:
-            if not transport.is_closing():  # uvloop raises on a write to a closed transport
-                transport.write(data)
+            try:
+                if not transport.is_closing():  # uvloop raises on a write to a closed transport
+                    transport.write(data)
+            except Exception:  # one transport's trouble must not cost the others their bytes
+                logging.getLogger(__name__).exception("a write failed")
+                transport.abort()
+
+    def holds(self, transport: asyncio.Transport) -> bool:
+        """Whether something for *transport* has not left yet."""
+        return any(held is transport for held, _ in self._writes)

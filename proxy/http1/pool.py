@@ -52,7 +52,7 @@ class Pool:
         """Ask for a connection; False where too many wait already. *fresh*: none that lay idle."""
         connection = None if fresh else self._take()
         if connection is not None:
-            borrower.connected(connection)
+            self._lend(borrower, connection)
             return True
         if len(self._waiting) >= self._upstream.max_waiting or self._closed:
             return False
@@ -72,7 +72,10 @@ class Pool:
         if self._closed:
             connection.close()
         elif self._waiting:
-            self._lend(self._waiting.popleft(), connection)
+            if connection.used and not connection.fit():  # bytes behind the last response
+                connection.close()
+            else:
+                self._lend(self._waiting.popleft(), connection)
         else:
             connection.deadline = self._deadlines.now() + self._upstream.idle_timeout
             self._idle.append(connection)
@@ -81,6 +84,8 @@ class Pool:
         """Close what is idle and stop dialling. Lent connections close when they are given back."""
         self._closed = True
         self._close_idle()
+        while self._waiting:
+            self._refuse("the proxy is being stopped")
         for task in self._dialling:
             task.cancel()
         await asyncio.gather(*self._dialling, return_exceptions=True)

@@ -2,6 +2,7 @@
 
 import asyncio
 import sys
+from contextlib import suppress
 from datetime import UTC, datetime
 
 import orjson
@@ -35,5 +36,6 @@ class AccessLog:
             self._timer.cancel()
             self._timer = None
         lines, self._lines = self._lines, []
-        sys.stderr.buffer.write(b"".join(lines))
-        sys.stderr.buffer.flush()
+        with suppress(OSError):
+            sys.stderr.buffer.write(b"".join(lines))
+            sys.stderr.buffer.flush()

@@ -2,6 +2,7 @@
 
 import logging
 import sys
+from contextlib import suppress
 from typing import Literal
 
 import orjson
@@ -9,6 +10,16 @@ import structlog
 from structlog.types import EventDict, Processor, WrappedLogger
 
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
+
+
+class _Unfailing(structlog.WriteLogger):
+    """A log that cannot be written must not cost a request its settlement."""
+
+    def msg(self, message: str) -> None:
+        with suppress(OSError):
+            super().msg(message)
+
+    log = debug = info = warn = warning = error = msg
 
 
 def _render(_logger: WrappedLogger, _name: str, event: EventDict) -> str:
@@ -26,7 +37,7 @@ def configure(level: Literal["debug", "info", "warning", "error"], style: Litera
     structlog.configure(
         processors=[*shared, renderer],
         wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
-        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
+        logger_factory=lambda *_: _Unfailing(sys.stderr),
         cache_logger_on_first_use=True,
     )
     handler = logging.StreamHandler(sys.stderr)
