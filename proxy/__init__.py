@@ -12,7 +12,7 @@ core/           the rules, pure: key, lifecycle, policy, settlement, record, ref
 http1/          the wire: message, body, server, client, pool, forward
 store/          where the records lie: base (the Protocol), codec, memory, sqlite, redis/, open
 gateway         what is this request, and who treats it
-exchange        the story of a guarded request        collected, settling: what came back, and its way to the store
+exchange        the story of a guarded request        collected, settling, overflow: what came of it
 passthrough     the story of a request without a key
 retrieval       the story of a question for a key     credential: whose it is
 turned_away     the story of a request that is refused by its head

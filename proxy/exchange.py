@@ -24,6 +24,7 @@ from proxy.http1.client import UpstreamConnection
 from proxy.http1.connection import ServerConnection
 from proxy.http1.forward import Peer, hints
 from proxy.http1.message import Fault, RequestHead, ResponseHead
+from proxy.overflow import Overflow
 from proxy.parts import Parts
 from proxy.reply import Reply
 from proxy.settling import Operation, Settling, submit
@@ -43,11 +44,10 @@ class _Phase(Enum):
     CONNECTING = auto()
     SENT = auto()
     SETTLING = auto()
-    STREAMING = auto()  # recorded as truncated; the rest of the response runs through
     OVER = auto()
 
 
-_RECEIVING, _CLAIMING, _CONNECTING, _SENT, _SETTLING, _STREAMING, _OVER = _Phase  # looked up once, for speed
+_RECEIVING, _CLAIMING, _CONNECTING, _SENT, _SETTLING, _OVER = _Phase  # looked up once, for speed
 
 
 class Exchange:
@@ -129,8 +129,6 @@ class Exchange:
     def gone(self) -> None:
         """The client is gone. The backend's answer is recorded all the same."""
         self._client_gone = True
-        if self._phase is _STREAMING:
-            self._stream()
 
     # -- the claim ----------------------------------------------------------------------------------------------
 
@@ -212,19 +210,13 @@ class Exchange:
         collected, upstream = self._collected, self._upstream
         if collected is None or upstream is None:
             return
-        if self._phase is _STREAMING:
-            self._client.send(data)
-            self._extend()
-            return
         collected.add(data)
         if self._phase is _SENT and collected.length > self._parts.terms.max_record:
             upstream.pause_reading()
             self._conclude(Responded(collected.response(int(self._parts.wall()))))
 
     def caught_up(self) -> None:
-        """What there is, goes."""
-        if self._phase is _STREAMING:
-            self._client.flush()
+        """Nothing is given before it is recorded."""
 
     def completed(self) -> None:
         """The response is whole."""
@@ -241,8 +233,6 @@ class Exchange:
             collected.ending = ending
         if self._phase is _SENT:
             self._conclude(Lost(why) if collected is None else Responded(collected.response(int(self._parts.wall()))))
-        elif self._phase is _STREAMING:
-            self._stream()
 
     def upload_paused(self) -> None:
         """The request was written whole: there is nothing to hold back."""
@@ -343,38 +333,18 @@ class Exchange:
         for piece in collected.pieces:
             self._client.send(piece)
         collected.pieces.clear()
-        self._phase = _STREAMING
-        self._stream()
-
-    def _stream(self) -> None:
-        """The rest of a response that was too large to be recorded, or has broken off."""
-        collected, upstream = self._collected, self._upstream
-        if upstream is not None and not self._client_gone:
-            self._parts.deadlines.add(self)
-            self._extend()
-            self._client.flush()
-            upstream.resume_reading()
-            return
-        self._phase = _OVER
-        self._parts.deadlines.discard(self)
-        if upstream is not None:
-            upstream.abort()
-        elif collected is not None and collected.ending is Ending.WHOLE:
+        upstream = self._upstream
+        if upstream is None and collected.ending is Ending.WHOLE:
             self._client.end()
-        else:
+        elif upstream is None:
             self._client.abort()
-
-    def _extend(self) -> None:
-        self.deadline = self._parts.deadlines.now() + self._parts.terms.upstream_timeout
+        elif self._client_gone:
+            upstream.abort()
+        else:
+            Overflow(self._parts, self._client, upstream)
 
     def answer_paused(self) -> None:
-        """The client is slow; how slow it may be, its connection knows."""
-        if self._phase is _STREAMING and self._upstream is not None:
-            self.deadline = NEVER
-            self._upstream.pause_reading()
+        """The answer is given at once; how slowly it may be taken, the connection knows."""
 
     def answer_resumed(self) -> None:
-        """It reads on."""
-        if self._phase is _STREAMING and self._upstream is not None:
-            self._extend()
-            self._upstream.resume_reading()
+        """See `answer_paused`."""

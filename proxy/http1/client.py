@@ -126,6 +126,11 @@ class UpstreamConnection(asyncio.Protocol):
         if not self._transport.is_closing():
             self._transport.resume_reading()
 
+    def hand_over(self, listener: Listener) -> None:
+        """From here on *listener* hears of the response; reading goes on."""
+        self._listener = listener
+        self.resume_reading()
+
     def abort(self) -> None:
         """Drop the connection; the listener hears nothing more."""
         self._listener = None

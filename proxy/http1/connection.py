@@ -128,6 +128,10 @@ class ServerConnection(asyncio.Protocol):
         self.flush()
         self._finish()
 
+    def hand_over(self, receiver: Receiver) -> None:
+        """From here on *receiver* hears of the client."""
+        self._receiver = receiver
+
     def abort(self) -> None:
         """Break off: the client gets what was given of the answer, and cannot take it for whole. A body that ends with
         its connection would look so, unless the connection is reset (RFC 9112 §8)."""
