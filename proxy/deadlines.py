@@ -29,20 +29,14 @@ class Deadlines:
 
     def __init__(self) -> None:
         self._waiting: set[Waiting] = set()
-        self._timer: asyncio.TimerHandle | None = None
         self._loop = asyncio.get_running_loop()
         self.now = time.monotonic
         """The clock of all deadlines. Not the loop's: uvloop's stands still within a turn, and counts milliseconds."""
-
-    def add(self, item: Waiting) -> None:
-        """Watch *item* until it is discarded."""
-        self._waiting.add(item)
-        if self._timer is None:
-            self._timer = self._loop.call_later(TICK, self._tick)
-
-    def discard(self, item: Waiting) -> None:
-        """Watch *item* no longer."""
-        self._waiting.discard(item)
+        self.add = self._waiting.add
+        """Watch an item until it is discarded."""
+        self.discard = self._waiting.discard
+        """Watch it no longer."""
+        self._loop.call_later(TICK, self._tick)
 
     def _tick(self) -> None:
         now = self.now()
@@ -52,4 +46,4 @@ class Deadlines:
                     item.overdue()
             except Exception:  # one item's defect must not stop the clock of all others
                 logging.getLogger(__name__).exception("a deadline's handler failed")
-        self._timer = self._loop.call_later(TICK, self._tick) if self._waiting else None
+        self._loop.call_later(TICK, self._tick)

@@ -39,6 +39,7 @@ class Reply:
     def tell(self, status: int, outcome: str) -> None:
         """The request has its answer, from wherever."""
         parts, head = self._parts, self.head
-        parts.journal.request(
-            head.method, head.path, status, outcome, parts.deadlines.now() - self.began, self.key_hash
-        )
+        parts.journal.count(outcome)
+        if parts.journal.lines:
+            seconds = parts.deadlines.now() - self.began
+            parts.journal.request(head.method, head.path, status, outcome, seconds, self.key_hash)

@@ -8,7 +8,6 @@ import asyncio
 import logging
 import select
 from collections.abc import Callable
-from functools import partial
 from typing import Protocol, cast
 
 from proxy.http1.body import BodyReader, CloseReader, MalformedBody, body_reader
@@ -185,7 +184,7 @@ class UpstreamConnection(asyncio.Protocol):
                 # Bytes that no request asked for: they must not become the next client's response.
                 self._transport.abort()
                 return
-            if not self.responding and self._outbox.holds(self._transport):
+            if not self.responding and self._outbox.waiting and self._outbox.holds(self._transport):
                 self._fail("an answer before the request")
                 return
             self.responding = True
@@ -233,7 +232,10 @@ class UpstreamConnection(asyncio.Protocol):
         if 0 <= length <= len(rest):
             listener = self._listener
             self._end(head, rest[length:])
-            _tell(listener, partial(listener.answered, head, rest[:length]))
+            try:
+                listener.answered(head, rest[:length])
+            except Exception:
+                _charge(listener)
             return b""
         self._head = head
         self._body = body_reader(length, self._limits)
@@ -253,7 +255,10 @@ class UpstreamConnection(asyncio.Protocol):
         if listener is None or head is None:
             return  # the listener has dropped the connection meanwhile
         self._end(head, rest)
-        _tell(listener, listener.completed)
+        try:
+            listener.completed()
+        except Exception:
+            _charge(listener)
 
     def _end(self, head: ResponseHead, rest: bytes) -> None:
         self._listener = self._body = None
@@ -275,14 +280,11 @@ class UpstreamConnection(asyncio.Protocol):
             listener.failed(why)
 
 
-def _tell(listener: Listener, call: Callable[[], None]) -> None:
-    """The last word of a response. A listener's defect is its own: the connection may carry another's request now."""
+def _charge(listener: Listener) -> None:
+    """A listener's defect is its own: the connection may carry another's request by now."""
     log = logging.getLogger(__name__)
+    log.exception("a response's listener failed")  # noqa: LOG004 - called where it is handled
     try:
-        call()
+        listener.failed("defect of the proxy")
     except Exception:
-        log.exception("a response's listener failed")
-        try:
-            listener.failed("defect of the proxy")
-        except Exception:
-            log.exception("and failed again")
+        log.exception("and failed again")

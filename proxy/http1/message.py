@@ -93,7 +93,7 @@ class ResponseHead:
     block: bytes
     """The field lines: see `http1.fields`."""
     found: dict[bytes, bytes]
-    """Of the fields in RESPONSE_FIELDS: lower-case name → value, of a repeated one the last."""
+    """Of the fields in RESPONSE_FIELDS: lower-case name → lower-case value, of a repeated one the last."""
     connection: frozenset[bytes]
     length: int
     """Bytes of the body; CHUNKED; UNTIL_CLOSE."""
@@ -289,7 +289,7 @@ def read_response(data: bytes, method: bytes, limits: Limits) -> ResponseHead | 
     block = trimmed(data[end:-4])
     if block.count(b"\r") > limits.fields:
         return None
-    found, repeated = _RESPONSE.find(block)
+    found, repeated = _RESPONSE.find_lower(block)
     if repeated and any(len(values(block, name)) > 1 for name in _FRAMING):
         return None
     connection = _connection(found, repeated, block)

@@ -12,18 +12,19 @@ class Outbox:
     """One a loop. Memory: a turn's worth, since what is read in a turn is bounded, and an answer follows a read."""
 
     def __init__(self) -> None:
-        self._writes: list[tuple[asyncio.Transport, bytes]] = []
+        self.waiting: list[tuple[asyncio.Transport, bytes]] = []
+        """What has not left yet."""
         self._loop = asyncio.get_running_loop()
 
     def write(self, transport: asyncio.Transport, data: bytes) -> None:
         """Write *data*, in this turn, behind all that was written before."""
-        if not self._writes:
+        if not self.waiting:
             self._loop.call_soon(self.flush)
-        self._writes.append((transport, data))
+        self.waiting.append((transport, data))
 
     def flush(self) -> None:
         """Now: before a transport is closed or asked for its buffer's size."""
-        writes, self._writes = self._writes, []
+        writes, self.waiting = self.waiting, []
         for transport, data in writes:
             try:
                 if not transport.is_closing():  # uvloop raises on a write to a closed transport
@@ -34,4 +35,4 @@ class Outbox:
 
     def holds(self, transport: asyncio.Transport) -> bool:
         """Whether something for *transport* has not left yet."""
-        return any(held is transport for held, _ in self._writes)
+        return any(held is transport for held, _ in self.waiting)

@@ -17,6 +17,7 @@ class Journal:
         self._metrics = metrics
         self._log = structlog.get_logger("proxy")
         self._access = access
+        self.lines = access is not None
         self._mask = mask
         self.claimed = metrics.store["claim"].observe
         self.settled = metrics.store["settle"].observe
@@ -25,9 +26,12 @@ class Journal:
         self.responded = metrics.upstream.observe
         """Seconds that it took, each."""
 
-    def request(self, method: bytes, path: bytes, status: int, outcome: str, seconds: float, key_hash: bytes) -> None:
-        """A request has its answer. *path*: without query, which may carry secrets; *key_hash*: empty without a key."""
+    def count(self, outcome: str) -> None:
+        """A request has its answer."""
         self._metrics.outcomes[outcome] += 1
+
+    def request(self, method: bytes, path: bytes, status: int, outcome: str, seconds: float, key_hash: bytes) -> None:
+        """The line of a request. *path*: without query, which may carry secrets; *key_hash*: empty without a key."""
         if self._access is not None:
             self._access.write(
                 method=method.decode("ascii"),

@@ -58,20 +58,25 @@ async def test_a_stop_in_mid_call_lets_the_payment_end_and_takes_no_other(
     assert len(origin.requests) == 1
 
 
-async def test_ctrl_c_in_a_terminal_reaches_all_workers_and_is_still_one_signal(
-    origin: Origin, start_proxy: StartProxy, sqlite: Settings
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+async def test_a_signal_to_the_whole_group_reaches_all_workers_and_is_still_one(
+    origin: Origin, start_proxy: StartProxy, sqlite: Settings, number: signal.Signals
 ) -> None:
+    """Ctrl-C in a terminal; a service manager that stops all processes of a service at once."""
     proxy = await start_proxy(sqlite, workers=2)
     key, answer = new_key(), asyncio.Event()
     origin.behave(after(answer, PAYS))
     async with Connection(proxy.port) as client:
         client.send(post(key))
         await origin.until(lambda: origin.requests)
-        proxy.send(signal.SIGINT, group=True)
+        proxy.send(number, group=True)
         await draining(proxy)
         answer.set()
         assert (await client.reply()).status == 200
     assert await proxy.ended() == 0
+
+    await proxy.start(workers=1)
+    assert (await proxy.record(key))["StatusCode"] == "200"
 
 
 @pytest.mark.parametrize("workers", [1, 2])

@@ -6,7 +6,7 @@ import pytest
 
 from tests.support.origin import Behaviour, Origin, Recorded, respond, respond_chunked
 from tests.support.proxy import BODY, Connection, Proxy, new_key, post, request
-from tests.support.raw import exchange, parse
+from tests.support.raw import eventually, exchange, parse
 
 CHUNKED = (b"Transfer-Encoding", b"chunked")
 
@@ -92,3 +92,54 @@ async def test_requests_in_small_pieces_are_requests(origin: Origin, proxy: Prox
             await asyncio.sleep(0)
         assert [(await client.reply()).status for _ in range(3)] == [200, 200, 200]
     assert [seen.body for seen in origin.requests] == [BODY, b"hello", b""]
+
+
+# -- empty lines (RFC 9112 §2.2) ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("at", range(6))
+async def test_one_empty_line_before_a_request_is_ignored_wherever_it_is_split(
+    origin: Origin, proxy: Proxy, at: int
+) -> None:
+    """Old clients send one behind the body of a POST."""
+    async with Connection(proxy.port) as client:
+        for key in (new_key(), new_key()):
+            data = b"\r\n" + post(key)
+            client.send(data[:at])
+            await asyncio.sleep(0.01)  # so that it comes alone
+            client.send(data[at:])
+            assert (await client.reply()).status == 200
+    assert [seen.body for seen in origin.requests] == [BODY, BODY]
+
+
+async def test_an_empty_line_between_pipelined_requests_is_ignored(origin: Origin, proxy: Proxy) -> None:
+    async with Connection(proxy.port) as client:
+        client.send(b"\r\n".join([post(new_key()), post(), post(new_key()), b""]))
+        assert [(await client.reply()).status for _ in range(3)] == [200, 200, 200]
+        client.send(post())
+        assert (await client.reply()).status == 200
+    assert len(origin.requests) == 4
+
+
+@pytest.mark.parametrize("at", range(6))
+async def test_a_second_empty_line_is_no_request(origin: Origin, proxy: Proxy, at: int) -> None:
+    data = b"\r\n\r\n" + post(new_key())
+    async with Connection(proxy.port) as client:
+        client.send(data[:at])
+        await asyncio.sleep(0.01)  # so that it comes alone
+        client.send(data[at:])
+        assert parse(await client.rest()).status == 400
+    assert origin.requests == []
+
+
+async def test_an_empty_line_gives_a_client_no_more_time(proxy: Proxy) -> None:
+    async with Connection(proxy.port) as client:
+        server = proxy._app._server
+        await eventually(lambda: server.connections)
+        (connection,) = server.connections
+        until = connection.deadline
+        client.send(b"\r\n")
+        await eventually(lambda: connection._skipped)
+        assert connection.deadline == until
+        client.send(request(b"GET", b"/"))
+        assert (await client.reply()).status == 200

@@ -1,11 +1,12 @@
 """Connections to the backend: kept, counted, and never a reason to send twice what must be sent once."""
 
 import asyncio
+import contextlib
 
 import pytest
 
 from tests.integration.conftest import StartProxy
-from tests.support.origin import Behaviour, Origin, after, cut, hang, in_turn, raw, reset, respond
+from tests.support.origin import Behaviour, Origin, after, cut, hang, head, in_turn, raw, reset, respond, slowly
 from tests.support.proxy import PATH, Proxy, new_key, post, refused, request
 
 CLOSES = raw(b"", close=True)
@@ -122,3 +123,39 @@ async def test_a_backend_without_a_usable_answer(origin: Origin, start_proxy: St
     for data in (request(b"GET", b"/"), post()):
         refused(await proxy.call(data), 504, "upstream_timeout")
     assert len(origin.requests) == 2
+
+
+async def test_a_connection_that_was_held_back_at_the_last_piece_of_an_answer_carries_the_next(
+    origin: Origin, start_proxy: StartProxy
+) -> None:
+    """The piece that is too much for the record is the last: there is nothing more to hold back."""
+    proxy = await start_proxy(**{"record.max_body": "1KiB", "upstream.timeout": "1s"})
+    body = b"x" * 1100
+    large = slowly([head(200, [(b"Content-Length", b"1100")]) + body[:600], body[600:]], 0.05)
+    origin.behave(in_turn(large, respond(200, body=b"paid")))
+    assert (await proxy.post(new_key())).body == body
+    for key in (new_key(), None):
+        assert (await proxy.post(key)).body == b"paid"
+    assert origin.connections == 1
+
+
+async def test_a_connection_whose_request_was_not_taken_whole_is_not_used_again(start_proxy: StartProxy) -> None:
+    """The backend answers without reading: the next request would queue behind a body that nobody takes."""
+    heads: list[bytes] = []
+
+    async def answer_early(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(ConnectionError), contextlib.closing(writer):
+            heads.append(await reader.readuntil(b"\r\n\r\n"))
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\npaid")
+            await writer.wait_closed()
+
+    server = await asyncio.start_server(answer_early, "127.0.0.1", 0)
+    try:
+        port = server.sockets[0].getsockname()[1]
+        proxy = await start_proxy(**{"upstream.url": f"http://127.0.0.1:{port}", "upstream.timeout": "1s"})
+        assert (await proxy.post(new_key(), body=b"x" * 9_000_000)).body == b"paid"
+        assert (await proxy.post(new_key())).body == b"paid"
+        assert len(heads) == 2
+        await proxy.stop(at_once=True)
+    finally:
+        server.close()

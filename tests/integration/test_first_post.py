@@ -213,6 +213,13 @@ async def test_a_post_without_a_body_is_guarded_too(origin: Origin, proxy: Proxy
     assert seen.all(b"Transfer-Encoding") == []
 
 
+async def test_a_chunked_body_without_content_arrives_with_its_length_too(origin: Origin, proxy: Proxy) -> None:
+    fields = [(b"Idempotency-Key", new_key()), (b"Transfer-Encoding", b"chunked")]
+    assert (await proxy.call(request(b"POST", PATH, fields, b"0\r\n\r\n"))).status == 200
+    (seen,) = origin.requests
+    assert (seen.body, seen.all(b"Content-Length"), seen.all(b"Transfer-Encoding")) == (b"", [b"0"], [])
+
+
 async def test_a_large_body_arrives_whole(origin: Origin, proxy: Proxy) -> None:
     body = bytes(range(256)) * 4096 * 3
     assert (await proxy.post(new_key(), body=body)).status == 200

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from tests.integration.conftest import StartProxy
-from tests.support.origin import Origin
+from tests.support.origin import Origin, respond
 from tests.support.proxy import BODY, PATH, Connection, Proxy, new_key, post, refusal, refused, request
 from tests.support.raw import Reply, parse
 
@@ -97,6 +97,17 @@ async def test_fields_that_are_too_large_or_too_many(origin: Origin, proxy: Prox
     await refuses(proxy, post(new_key(), [(b"X", b"1")] * 100), 431, kind)
     assert (await proxy.call(request(b"GET", b"/", [(b"X", b"1")] * 99))).status == 200
     assert len(origin.requests) == 1
+
+
+async def test_a_connection_field_with_more_options_than_anybody_needs(origin: Origin, proxy: Proxy) -> None:
+    kind, fits = "header_fields_too_large", b"a" * 512
+    for fields in ([(b"Connection", fits + b"a")], [(b"Connection", fits), (b"connection", b"close")]):
+        await refuses(proxy, request(b"GET", b"/", fields), 431, kind)
+        await refuses(proxy, post(new_key(), fields), 431, kind)
+    assert origin.requests == []
+    assert (await proxy.call(request(b"GET", b"/", [(b"Connection", fits)]))).status == 200
+    origin.behave(respond(200, [(b"Connection", fits + b"a")]))
+    refused(await proxy.call(request(b"GET", b"/")), 504, "upstream_timeout")
 
 
 # -- too slow --------------------------------------------------------------------------------------------------------

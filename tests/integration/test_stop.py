@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
@@ -137,3 +138,29 @@ async def test_a_stop_waits_for_a_record_that_the_store_has_not_taken_yet(
         restarted = await start_proxy(**flags)
         assert (await restarted.record(key))["Resource"] == {"Text": "paid"}
         await restarted.stop()
+
+
+async def test_a_stop_frees_the_keys_of_requests_that_still_wait_for_a_connection(
+    origin: Origin, start_proxy: StartProxy, shared_store: Flags
+) -> None:
+    proxy = await start_proxy(**shared_store, **{"upstream.max_connections": 1, "limits.drain_timeout": "200ms"})
+    sent, waiting = new_key(), [new_key() for _ in range(3)]
+    origin.behave(hang())
+    async with AsyncExitStack() as stack:
+        for key in (sent, *waiting):
+            client = await stack.enter_async_context(Connection(proxy.port))
+            client.send(post(key))
+            await origin.until(lambda: origin.requests)
+
+            async def claimed(key: bytes = key) -> bool:
+                return await proxy.state(key) == b"in_progress"
+
+            await eventually(claimed)
+        async with asyncio.timeout(5):
+            await proxy.stop()
+    assert len(origin.requests) == 1
+    restarted = await start_proxy(**shared_store)
+    origin.behave(PAID)
+    assert [await restarted.state(key) for key in waiting] == [None] * 3
+    assert [(await restarted.post(key)).status for key in waiting] == [201] * 3
+    assert (await restarted.post(sent)).field(b"Idempotency-State") == b"in_progress"

@@ -7,9 +7,9 @@ import struct
 import pytest
 
 from tests.integration.conftest import Flags, StartProxy
-from tests.support.origin import Behaviour, Origin, Recorded, cut, head, raw, respond, send
+from tests.support.origin import Behaviour, Origin, Recorded, cut, head, in_turn, raw, respond, send
 from tests.support.proxy import Connection, Proxy, new_key, post, refused
-from tests.support.raw import Incomplete, parse
+from tests.support.raw import Incomplete, exchange, parse
 
 FAST = {"upstream.timeout": "300ms"}
 JSON = (b"Content-Type", b"application/json")
@@ -131,3 +131,34 @@ async def test_a_reset_that_overtakes_the_answer_does_not_lose_what_came(origin:
     key = new_key()
     assert (await proxy.post(key)).body == b"paid"
     assert (await proxy.record(key))["StatusCode"] == "200"
+
+
+@pytest.mark.parametrize("keyed", [True, False])
+async def test_a_broken_answer_that_ends_with_its_connection_ends_with_a_reset(
+    origin: Origin, start_proxy: StartProxy, keyed: bool
+) -> None:
+    """HTTP/1.0 has no chunks: a good end of the connection would mean that the answer is whole (RFC 9112 §8)."""
+    proxy = await start_proxy(**{"record.max_body": "1KiB"})
+    line = b"Idempotency-Key: %b\r\n" % new_key() if keyed else b""
+    asked = b"POST / HTTP/1.0\r\n%bContent-Length: 2\r\n\r\n{}" % line
+    chunks = b"1388\r\n" + b"x" * 5000 + b"\r\n"
+    told = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+    origin.behave(in_turn(cut(told, chunks), raw(told + chunks + b"0\r\n\r\n")))
+    with pytest.raises(ConnectionResetError):
+        await exchange(proxy.port, asked, until_eof=True)
+    other = asked.replace(b"-Key: ", b"-Key: a")
+    assert parse(await exchange(proxy.port, other, until_eof=True)).body == b"x" * 5000
+
+
+@pytest.mark.parametrize("keyed", [True, False])
+@pytest.mark.parametrize("framing", ["length", "chunked"])
+async def test_who_wants_the_connection_closed_is_given_what_came_of_a_broken_answer(
+    origin: Origin, proxy: Proxy, keyed: bool, framing: str
+) -> None:
+    behaviour, part = BROKEN[f"{framing}, closed"]
+    origin.behave(behaviour)
+    asked = post(new_key() if keyed else None, [(b"Connection", b"close")])
+    given = await exchange(proxy.port, asked, until_eof=True)  # no reset
+    assert part in given.partition(b"\r\n\r\n")[2]
+    with pytest.raises(Incomplete):
+        parse(given)

@@ -233,7 +233,7 @@ def settle(
     """See Store.settle. *due*: monotonic time."""
     attempt = record.attempt
     left = max(0, attempt.first_used + attempt.retention - time.time_ns() // 1_000_000)
-    arguments = (name(prefix, attempt.key_hash), encode(record), b"%d" % left)
+    arguments = (prefix + hexlify(attempt.key_hash), encode(record), b"%d" % left)
     return Write(multiplexer, SETTLE, attempt.key_hash, arguments, done, due)
 
 

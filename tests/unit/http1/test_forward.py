@@ -70,9 +70,10 @@ def test_hop_by_hop_fields_and_those_that_connection_names_stay_here_but_not_wha
     assert not {b"X-Hop", b"TE", b"Upgrade", b"Keep-Alive", b"Expect", b"Connection"} & set(names)
 
 
-def test_a_body_that_came_in_chunks_is_sent_with_its_length() -> None:
-    fields = sent(request(b"Transfer-Encoding: chunked\r\n"), length=7)
-    assert (b"Content-Length", b"7") in fields
+@pytest.mark.parametrize("length", [7, 0])
+def test_a_body_that_came_in_chunks_is_sent_with_its_length(length: int) -> None:
+    fields = sent(request(b"Transfer-Encoding: chunked\r\n"), length=length)
+    assert (b"Content-Length", b"%d" % length) in fields
     assert b"Transfer-Encoding" not in dict(fields)
 
 
@@ -100,7 +101,16 @@ def test_even_a_trusted_peer_cannot_make_a_url_of_anything() -> None:
 
 @pytest.mark.parametrize(
     ("address", "trusted"),
-    [("10.1.2.3", True), ("11.1.2.3", False), ("fd00::1", True), ("fe80::1%eth0", False), ("", False)],
+    [
+        ("10.1.2.3", True),
+        ("11.1.2.3", False),
+        ("fd00::1", True),
+        ("fe80::1%eth0", False),
+        ("::ffff:10.1.2.3", True),  # on a socket for both families
+        ("::ffff:11.1.2.3", False),
+        ("::10.1.2.3", False),
+        ("", False),
+    ],
 )
 def test_who_is_trusted_is_a_matter_of_networks(address: str, trusted: bool) -> None:
     assert forwarding().peer(address) == Peer(address, trusted)
