@@ -18,7 +18,8 @@ retrieval       the story of a question for a key     credential: whose it is
 turned_away     the story of a request that is refused by its head
 reply           how each of them answers              faults: the wire's words for a refusal, and ours
 deadlines       the clock of all that waits           parts: what the stories are given
-app             settings → parts → start, drain, stop; workers: several of them; check: what would happen
+app             settings → parts → start, drain, stop
+serve           one process or several (workers)          process: what each has; check: what would happen
 ops/            health and metrics, on their own port
 telemetry/      metrics, logs, the journal of requests
 sandbox/        a small payments API with faults on demand

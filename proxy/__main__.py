@@ -58,7 +58,7 @@ def cli() -> None:
 def serve(config_file: Path | None, **flags: Any) -> None:
     """Run the proxy."""
     settings = _settings(config_file, flags)
-    from proxy.app import serve as run  # noqa: PLC0415  # bad settings are told without loading the proxy
+    from proxy.serve import serve as run  # noqa: PLC0415  # bad settings are told without loading the proxy
 
     raise SystemExit(run(settings))
 

@@ -2,15 +2,11 @@
 
 import asyncio
 import gc
-import resource
-import signal
 import socket
 import ssl
 import time
 
 import structlog
-import uvloop
-from prometheus_client import CollectorRegistry
 
 from config.settings import Settings
 from proxy.core.answer import Answers
@@ -25,21 +21,17 @@ from proxy.http1.message import REQUEST_FIELDS, Limits
 from proxy.http1.outbox import Outbox
 from proxy.http1.pool import Pool, Upstream
 from proxy.http1.server import Server
-from proxy.ops.server import OpsServer
 from proxy.parts import Parts, Terms
-from proxy.store.base import Store, StoreRefused, StoreUnavailable
+from proxy.process import BACKLOG
+from proxy.store.base import Store, StoreUnavailable
 from proxy.store.open import make_store
 from proxy.telemetry.access import AccessLog
 from proxy.telemetry.journal import Journal
-from proxy.telemetry.logs import configure
-from proxy.telemetry.metrics import Exposition, Metrics
+from proxy.telemetry.metrics import Metrics
 from proxy.tokens import Tokens
 
 SETTLE_WAIT = 0.25
 """Seconds that an answer waits for the store to take it; then it is given first."""
-BACKLOG = 4096
-SPARE_FILES = 100
-"""File descriptors for all but connections."""
 COLLECT_EVERY = 50_000
 """Objects made and not freed between two runs of the garbage collector."""
 
@@ -217,91 +209,3 @@ class App:
 
     def _gauges(self) -> dict[str, float]:
         return {"unsettled": len(self._parts.unsettled), "connections": len(self._server.connections)}
-
-
-def listen(settings: Settings) -> socket.socket:
-    """The listening socket; raise OSError."""
-    host, port = settings.listen
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    return socket.create_server((host, port), family=family, backlog=BACKLOG)
-
-
-def address(sock: socket.socket) -> str:
-    """HOST:PORT, as it is."""
-    host, port = sock.getsockname()[:2]
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
-class Signals:
-    """The first of *numbers* asks for a good end, the second for a quick one."""
-
-    def __init__(self, *numbers: signal.Signals) -> None:
-        self.stop = asyncio.Event()
-        self.hurry = asyncio.Event()
-        for number in numbers:
-            asyncio.get_running_loop().add_signal_handler(number, self._received)
-
-    def _received(self) -> None:
-        (self.hurry if self.stop.is_set() else self.stop).set()
-
-
-async def run_alone(settings: Settings) -> None:
-    """The whole proxy in one process; raise StoreUnavailable, StoreRefused or OSError where it cannot start."""
-    log = structlog.get_logger("proxy")
-    signals = Signals(signal.SIGTERM, signal.SIGINT)
-    sock = listen(settings)
-    app = App(settings)
-    registry = CollectorRegistry()
-    registry.register(Exposition(lambda: [app.metrics.snapshot()]))
-    ops = OpsServer(*settings.ops_listen, registry, app.ready)
-    try:
-        ops_address = await ops.start()
-        await app.start(sock)
-        log.info(
-            "started",
-            listen=f"http://{address(sock)}",
-            upstream=str(settings.upstream.url),
-            store=app.store.place,
-            ops=f"http://{ops_address}",
-            workers=1,
-        )
-        await signals.stop.wait()
-        log.info("stopping")
-    finally:
-        await app.stop(signals.hurry)
-        await ops.stop()
-        sock.close()
-    log.info("stopped")
-
-
-def _raise_file_limit(settings: Settings) -> None:
-    """Each connection is a file descriptor, and the usual soft limit is far below what the settings allow."""
-    wanted = settings.limits.connections + settings.upstream.max_connections + SPARE_FILES
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    possible = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-    if soft != resource.RLIM_INFINITY and soft < possible:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (possible, hard))
-    if possible < wanted:
-        structlog.get_logger("proxy").warning(
-            "fewer files may be open than there may be connections", limit=possible, wanted=wanted
-        )
-
-
-def serve(settings: Settings) -> int:
-    """Run until SIGTERM or SIGINT; return the exit status."""
-    from proxy.workers import supervise  # noqa: PLC0415 - it needs this module
-
-    configure(settings.log.level, settings.log.format)
-    _raise_file_limit(settings)
-    try:
-        if settings.workers == 1:
-            uvloop.run(run_alone(settings))
-        else:
-            uvloop.run(supervise(settings))
-    except (StoreUnavailable, StoreRefused) as error:
-        structlog.get_logger("proxy").error("cannot start", reason=str(error))
-        return 1
-    except OSError as error:
-        structlog.get_logger("proxy").error("cannot start", reason=f"cannot listen: {error}")
-        return 1
-    return 0

@@ -14,9 +14,10 @@ import uvloop
 from prometheus_client import CollectorRegistry
 
 from config.settings import Settings
-from proxy.app import App, Signals, address, listen, store_of
+from proxy.app import App, store_of
 from proxy.deadlines import Deadlines
 from proxy.ops.server import OpsServer
+from proxy.process import Signals, address, listen
 from proxy.store.base import StoreRefused, StoreUnavailable
 from proxy.telemetry.logs import configure
 from proxy.telemetry.metrics import Exposition

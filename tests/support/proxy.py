@@ -13,7 +13,8 @@ from typing import Any
 from uuid import uuid4
 
 from config.load import load
-from proxy.app import App, listen
+from proxy.app import App
+from proxy.process import listen
 from tests.support.raw import Field, Incomplete, Reply, exchange, parse, take
 
 HOST = b"api.example.com"

@@ -17,7 +17,7 @@ def run(*arguments: str) -> Result:
     return CliRunner().invoke(cli, arguments, prog_name=NAME)
 
 
-@pytest.fixture(params=[("serve", "proxy.app"), ("check", "proxy.check")], ids=["serve", "check"])
+@pytest.fixture(params=[("serve", "proxy.serve"), ("check", "proxy.check")], ids=["serve", "check"])
 def command(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> tuple[str, list[Settings]]:
     """A command's name, and what its work was called with; the work ends with status 7."""
     name, place = request.param
