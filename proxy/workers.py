@@ -32,6 +32,7 @@ KILL_AFTER = 5.0
 def work(settings: Settings, sock: socket.socket, metrics: Path) -> None:
     """A worker's process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent passes it on, once
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     configure(settings.log.level, settings.log.format)
     try:
         uvloop.run(_work(settings, sock, metrics))
@@ -86,7 +87,9 @@ class Workers:
         """Keep one alive, for ever."""
         while True:
             process = self._context.Process(target=work, args=(self._settings, self._sock, self._metrics))
+            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # inherited, until the worker can ignore it
             process.start()
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
             self._running.add(process)
             await _ended(process)
             self._running.discard(process)

@@ -1,7 +1,9 @@
 """A stop in good order, and one that is hurried: the payments under way end, and what cannot end stays taken."""
 
 import asyncio
+import re
 import signal
+from pathlib import Path
 
 import pytest
 
@@ -24,6 +26,13 @@ async def draining(proxy: ProxyProcess) -> None:
             return True
 
     await eventually(closed)
+
+
+def hears(pid: int) -> bool:
+    """Whether a process has got as far as to treat SIGTERM itself."""
+    found = re.search(r"^SigCgt:\s*([0-9a-f]+)$", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
+    assert found is not None
+    return bool(int(found[1], 16) >> (signal.SIGTERM - 1) & 1)
 
 
 @pytest.mark.parametrize(("number", "workers"), [(signal.SIGTERM, 1), (signal.SIGINT, 1), (signal.SIGTERM, 2)])
@@ -64,6 +73,7 @@ async def test_a_signal_to_the_whole_group_reaches_all_workers_and_is_still_one(
 ) -> None:
     """Ctrl-C in a terminal; a service manager that stops all processes of a service at once."""
     proxy = await start_proxy(sqlite, workers=2)
+    await eventually(lambda: [hears(worker) for worker in proxy.workers] == [True, True])
     key, answer = new_key(), asyncio.Event()
     origin.behave(after(answer, PAYS))
     async with Connection(proxy.port) as client:
@@ -71,6 +81,7 @@ async def test_a_signal_to_the_whole_group_reaches_all_workers_and_is_still_one(
         await origin.until(lambda: origin.requests)
         proxy.send(number, group=True)
         await draining(proxy)
+        await asyncio.sleep(0.3)  # time for the parent's signal, which must not count as a second one
         answer.set()
         assert (await client.reply()).status == 200
     assert await proxy.ended() == 0

@@ -2,7 +2,6 @@
 
 import asyncio
 import socket
-from collections.abc import Callable
 
 from tests.integration.conftest import StartProxy
 from tests.support.origin import Origin, respond
@@ -23,16 +22,109 @@ def unsent(proxy: Proxy) -> int:
     return sum(connection._transport.get_write_buffer_size() for connection in proxy._app._server.connections)
 
 
-async def rest[T](look: Callable[[], T]) -> T:
-    """What *look* gives, when it has not changed for a while."""
+async def at_rest(origin: Origin, proxy: Proxy) -> tuple[int, int]:
+    """How often the origin was asked, and what is unsent, when nothing moves any more."""
     loop = asyncio.get_running_loop()
-    seen, since = look(), loop.time()
+    seen, since = (0, 0), loop.time()
 
-    def quiet() -> bool:
+    def rests() -> bool:
         nonlocal seen, since
-        if (now := look()) != seen:
+        now = len(origin.requests), unsent(proxy)
+        if now != seen:
             seen, since = now, loop.time()
-        return loop.time() - since > QUIET
+        return seen[1] > 0 and loop.time() - since > QUIET
 
-    await eventually(quiet, 10)
+    await eventually(rests, 10)
     return seen
+
+
+async def test_pipelined_requests_wait_until_their_client_reads(origin: Origin, proxy: Proxy) -> None:
+    origin.behave(respond(200, [TEXT], LARGE))
+    async with Connection(proxy.port) as client:
+        client.send(b"".join(request(b"GET", b"/%d" % number) for number in range(MANY)))
+        asked, held = await at_rest(origin, proxy)
+        assert asked < MANY / 3  # what the kernel's buffers take, and one more
+        assert held < 2 * len(LARGE)
+        for _ in range(MANY):
+            assert (await client.reply()).body == LARGE
+    assert [seen.target for seen in origin.requests] == [b"/%d" % number for number in range(MANY)]
+
+
+async def test_pipelined_retrievals_of_a_large_record_wait_too(origin: Origin, proxy: Proxy) -> None:
+    origin.behave(respond(200, [TEXT], LARGE))
+    key = new_key()
+    assert (await proxy.post(key)).body == LARGE
+    async with Connection(proxy.port) as client:
+        client.send(request(b"GET", responses(key)) * MANY + post(key))
+        _, held = await at_rest(origin, proxy)
+        assert held < 2 * len(LARGE)
+        for _ in range(MANY):
+            reply = await client.reply()
+            assert (reply.status, LARGE in reply.body) == (200, True)
+        assert (await client.reply()).status == 409
+    assert len(origin.requests) == 1
+
+
+async def test_behind_answers_that_nobody_reads_a_download_is_not_begun(origin: Origin, proxy: Proxy) -> None:
+    origin.behave(respond(200, [TEXT], LARGE))
+    key = new_key()
+    assert (await proxy.post(key)).body == LARGE
+    async with Connection(proxy.port) as client:
+        client.send(request(b"GET", responses(key)) * MANY + request(b"GET", b"/download"))
+        asked, held = await at_rest(origin, proxy)
+        assert (asked, held < 2 * len(LARGE)) == (1, True)
+
+
+async def test_a_client_that_half_closes_and_reads_late_is_given_all_it_asked_for(origin: Origin, proxy: Proxy) -> None:
+    origin.behave(respond(200, [TEXT], LARGE))
+    async with Connection(proxy.port) as client:
+        client.send(b"".join(request(b"GET", b"/%d" % number) for number in range(MANY)))
+        client.half_close()
+        await at_rest(origin, proxy)
+        for _ in range(MANY):
+            assert (await client.reply()).body == LARGE
+        assert await client.rest() == b""
+
+
+async def answer_read_slowly(port: int, data: bytes, pause: float) -> bytes:
+    """What comes for *data* up to the end of the connection, a piece every *pause* seconds."""
+    received = bytearray()
+    loop = asyncio.get_running_loop()
+    with socket.socket() as sock:
+        sock.setblocking(False)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, PIECE)
+        await loop.sock_connect(sock, ("127.0.0.1", port))
+        await loop.sock_sendall(sock, data)
+        async with asyncio.timeout(20):
+            while piece := await loop.sock_recv(sock, PIECE):
+                received += piece
+                await asyncio.sleep(pause)
+    return bytes(received)
+
+
+async def test_a_client_that_reads_slowly_but_steadily_is_given_the_whole_answer(
+    origin: Origin, start_proxy: StartProxy
+) -> None:
+    """It takes many times as long as a client may take that reads nothing."""
+    proxy = await start_proxy(**{"limits.write_timeout": "300ms", "record.max_body": "64MiB"})
+    body = bytes(range(256)) * 65536  # 16 MiB
+    origin.behave(respond(200, [TEXT], body))
+    key = new_key()
+    data = await answer_read_slowly(proxy.port, post(key, [(b"Connection", b"close")]), 0.02)
+    reply, rest = take(data, head=False, ended=True)
+    assert (reply.status, reply.body == body, rest) == (200, True, b"")
+
+
+async def test_a_client_that_reads_nothing_of_a_recorded_answer_is_given_up(
+    origin: Origin, start_proxy: StartProxy
+) -> None:
+    proxy = await start_proxy(**{"limits.write_timeout": "300ms", "record.max_body": "64MiB"})
+    size = 16 * 1024 * 1024
+    origin.behave(respond(200, [TEXT], b"x" * size))
+    key = new_key()
+    async with Connection(proxy.port) as client:
+        client.send(post(key))
+        await eventually(lambda: unsent(proxy) > 0)
+        await eventually(lambda: not proxy._app._server.connections)
+        assert len(await client.rest()) < size
+    assert (await proxy.post(key)).field(b"Idempotency-State") == b"completed"

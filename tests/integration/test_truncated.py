@@ -139,15 +139,17 @@ async def test_a_broken_answer_that_ends_with_its_connection_ends_with_a_reset(
 ) -> None:
     """HTTP/1.0 has no chunks: a good end of the connection would mean that the answer is whole (RFC 9112 §8)."""
     proxy = await start_proxy(**{"record.max_body": "1KiB"})
-    line = b"Idempotency-Key: %b\r\n" % new_key() if keyed else b""
-    asked = b"POST / HTTP/1.0\r\n%bContent-Length: 2\r\n\r\n{}" % line
+
+    def asked() -> bytes:
+        line = b"Idempotency-Key: %b\r\n" % new_key() if keyed else b""
+        return b"POST / HTTP/1.0\r\n%bContent-Length: 2\r\n\r\n{}" % line
+
     chunks = b"1388\r\n" + b"x" * 5000 + b"\r\n"
     told = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
     origin.behave(in_turn(cut(told, chunks), raw(told + chunks + b"0\r\n\r\n")))
     with pytest.raises(ConnectionResetError):
-        await exchange(proxy.port, asked, until_eof=True)
-    other = asked.replace(b"-Key: ", b"-Key: a")
-    assert parse(await exchange(proxy.port, other, until_eof=True)).body == b"x" * 5000
+        await exchange(proxy.port, asked(), until_eof=True)
+    assert parse(await exchange(proxy.port, asked(), until_eof=True)).body == b"x" * 5000
 
 
 @pytest.mark.parametrize("keyed", [True, False])
