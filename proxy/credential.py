@@ -10,5 +10,5 @@ def credential(hasher: Hasher, headers: tuple[bytes, ...], head: RequestHead) ->
     for name in headers:
         values = head.values(name)
         if values:
-            return hasher.credential(name, b", ".join(values))
+            return hasher.credential(name, b", ".join(values) if len(values) > 1 else values[0])
     return NO_CREDENTIAL

@@ -262,27 +262,27 @@ class Exchange:
         event = judge(outcome, parts.terms.release_statuses)
         self._phase, self._outcome = _SETTLING, outcome
         self._operation = Operation.RELEASE if event is Event.RELEASE else Operation.SETTLE
-        self._record = Record(attempt, AFTER[event], self._recordable(outcome))
+        response = outcome.response if isinstance(outcome, Responded) else self._recordable(outcome)
+        self._record = Record(attempt, AFTER[event], response)
         self._since = parts.deadlines.now()
         self.deadline = self._since + parts.terms.settle_wait
         submit(parts, self._operation, self._record, self._recorded)
-        if isinstance(outcome, NotSent):
-            parts.journal.not_sent(outcome.why, attempt.key_hash)
-        elif isinstance(outcome, Lost):
-            parts.journal.unknown(attempt, outcome.why)
-
-    def _recordable(self, outcome: Outcome) -> Response | None:
-        """The response that goes into the record."""
         match outcome:
             case Responded():
-                return outcome.response
+                pass
             case NotSent():
-                return None
+                parts.journal.not_sent(outcome.why, attempt.key_hash)
             case Lost():
-                now = int(self._parts.wall())
-                return recorded(self._parts.answers.unknown(self._attempt, self._key, now), now)
+                parts.journal.unknown(attempt, outcome.why)
             case _:
                 assert_never(outcome)
+
+    def _recordable(self, outcome: NotSent | Lost) -> Response | None:
+        """What goes into the record where the backend said nothing."""
+        if isinstance(outcome, NotSent):
+            return None
+        now = int(self._parts.wall())
+        return recorded(self._parts.answers.unknown(self._attempt, self._key, now), now)
 
     def _recorded(self, result: SettleResult) -> None:
         """The store has answered, perhaps when the client has its answer already."""

@@ -96,7 +96,7 @@ class ServerConnection(asyncio.Protocol):
         """Give a whole answer. *fields*: lines, each with its CRLF, complete but for Connection. A HEAD is not given
         the *body*."""
         head = self._begin(status, reason, fields)
-        self._write(head if body and self._bodiless(status) else head + body)
+        self._write(head + body if body and not self._bodiless(status) else head)
         self._finish()
 
     def begin(self, status: int, reason: bytes, fields: bytes, *, framed: bool) -> None:
