@@ -4,7 +4,7 @@ The callback is called on the loop, never from within the operation itself, and 
 with `Unavailable` where the store gave no answer until then. An operation that was answered so may still have been
 applied; therefore
 * a *claim* answered `Unavailable` is withdrawn by the store itself, behind every copy of it that was sent: no ghost of
-  it blocks the key later;
+  it blocks the key later, and its token must not be used for another;
 * *settle* and *release* may be repeated at will: the token says whose they are, the table what they may do.
 """
 

@@ -56,7 +56,10 @@ def decode(data: bytes, key_hash: bytes) -> Record:
             raise Undecodable(f"version {version}" if version != VERSION else "a record of another key")
         reader = _Reader(data, _ATTEMPT.size)
         attempt = Attempt(own_hash, token, first_used, lease, retention, credential, reader.take(url_length))
-        return Record(attempt, _STATES[code], _response(reader) if reader.left else None)
+        state, response = _STATES[code], _response(reader) if reader.left else None
+        if state is State.COMPLETED and response is None:
+            raise Undecodable("cut short")
+        return Record(attempt, state, response)
     except (struct.error, KeyError) as error:
         raise Undecodable(f"damaged: {error}") from None
 
