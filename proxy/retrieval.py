@@ -106,7 +106,8 @@ class Retrieval:
         """See `answer_paused`."""
 
     def _refuse(self, refusal: Refusal, outcome: str) -> None:
-        self._give(self._parts.answers.refuse(refusal, self._parts.tokens.take(), int(self._parts.wall())), outcome)
+        self._parts.deadlines.discard(self)
+        self._reply.refuse(refusal, outcome)
 
     def _give(self, answer: Answer, outcome: str) -> None:
         self._parts.deadlines.discard(self)

@@ -10,6 +10,7 @@ import select
 from collections.abc import Callable
 from typing import Protocol, cast
 
+from proxy.deadlines import NEVER
 from proxy.http1.body import BodyReader, CloseReader, MalformedBody, body_reader
 from proxy.http1.message import Limits, ResponseHead, read_response
 from proxy.http1.outbox import Outbox
@@ -61,7 +62,7 @@ class UpstreamConnection(asyncio.Protocol):
         idle: Callable[["UpstreamConnection"], None],
         closed: Callable[["UpstreamConnection"], None],
     ) -> None:
-        self.deadline = float("inf")
+        self.deadline = NEVER
         self.used = False
         """It has carried a request before: the upstream may have closed it meanwhile."""
         self._limits = limits
@@ -97,7 +98,7 @@ class UpstreamConnection(asyncio.Protocol):
         *uploading*: more of the body follows through `upload`, until `uploaded`."""
         if self._transport.is_closing():
             return False
-        self.deadline = float("inf")
+        self.deadline = NEVER
         self._listener, self._method, self._uploading = listener, method, uploading
         self._buffer, self._head, self._body, self._informational = b"", None, None, 0
         self.responding = False
@@ -173,7 +174,7 @@ class UpstreamConnection(asyncio.Protocol):
 
     def overdue(self) -> None:
         """Idle for too long: closed by us before the upstream does it."""
-        self.deadline = float("inf")
+        self.deadline = NEVER
         self.close()
 
     # -- reading ------------------------------------------------------------------------------------------------

@@ -232,9 +232,9 @@ class ServerConnection(asyncio.Protocol):
         elif self._phase is _BODY and self._receiver is not None:
             self._keep_alive = False
             self._receiver.broken(Fault.TIMEOUT)
-        elif self._buffer:
+        elif self._phase is _HEAD and self._buffer:
             self._refuse(Fault.TIMEOUT)
-        else:
+        elif self._phase is not _WORK:  # what is being treated has a deadline of its own
             self._close()
 
     def drain(self) -> None:

@@ -25,7 +25,6 @@ class Fault(Enum):
     EXPECTATION = auto()
     URI_TOO_LONG = auto()
     FIELDS_TOO_LARGE = auto()
-    BODY_TOO_LARGE = auto()
     TIMEOUT = auto()  # the head or the body came too slowly
     OVERLOADED = auto()  # more connections than are allowed
 
