@@ -144,6 +144,9 @@ class Limits(Section):
     body: Size = 10 * MIB
     """The body of a guarded request, which is read whole before the key is claimed; a larger one is answered 413. What
     passes through has no limit: it is not kept."""
+    bodies: Size = 256 * MIB
+    """All guarded bodies that are held at a time, per worker: each until its exchange is over. What would go beyond is
+    answered 503. Bounds the memory."""
     head_timeout: Duration = 10.0
     """How long a request's head may take, else 408."""
     body_idle_timeout: Duration = 30.0
@@ -160,6 +163,11 @@ class Limits(Section):
     default, terminationGracePeriodSeconds)."""
     connections: Count = 10_000
     """Client connections, per worker; one more is closed at once."""
+    tunnels: CountOrNone = 1000
+    """WebSockets at a time, per worker; one more is answered 503. They do not count as upstream.max_connections. With 0
+    there are none: the request is forwarded without its Upgrade."""
+    tunnel_idle_timeout: Duration = 60 * MINUTE
+    """How long a WebSocket may be silent in both directions before it is closed."""
     response_head: ResponseHead = 64 * KIB
     """The head of the API's response; a larger one is unusable, and the outcome of a guarded request unknown."""
     trailers: Size = 8 * KIB

@@ -9,13 +9,14 @@ import time
 import structlog
 
 from config.settings import Settings
+from proxy.budget import Budget
 from proxy.core.answer import Answers
 from proxy.core.key import Hasher, KeyRule
 from proxy.core.policy import Policy
 from proxy.deadlines import Deadlines
 from proxy.gateway import Gateway
 from proxy.http1.connection import ServerConnection
-from proxy.http1.fields import Watched
+from proxy.http1.fields import Watched, lookalikes
 from proxy.http1.forward import Forwarding
 from proxy.http1.message import REQUEST_FIELDS, Limits
 from proxy.http1.outbox import Outbox
@@ -71,6 +72,8 @@ def terms(settings: Settings) -> Terms:
         credential_headers=tuple(name.lower().encode("ascii") for name in settings.responses.credential_headers),
         wait_max=settings.responses.wait_max,
         view_limit=settings.responses.view_limit,
+        max_tunnels=settings.limits.tunnels,
+        tunnel_idle=settings.limits.tunnel_idle_timeout,
     )
 
 
@@ -112,14 +115,19 @@ def _forwarding(settings: Settings, tokens: Tokens) -> Forwarding:
         host=None if host is None else host.encode("ascii"),
         via=settings.forwarded.via,
         trusted=settings.forwarded.trusted,
-        kept=[settings.idempotency.header.lower().encode("ascii")],
+        kept=[name.lower().encode("ascii") for name in _ours(settings)],
     )
+
+
+def _ours(settings: Settings) -> list[str]:
+    """The fields by which a request and its sender are known. The API must see the same of them."""
+    return [settings.idempotency.header, *settings.responses.credential_headers]
 
 
 def _watched(settings: Settings) -> Watched:
     """The fields of a request that somebody looks at."""
-    own = [settings.idempotency.header, *settings.responses.credential_headers]
-    return Watched([*REQUEST_FIELDS, *(name.lower().encode("ascii") for name in own)])
+    names = [name.lower().encode("ascii") for name in _ours(settings)]
+    return Watched([*REQUEST_FIELDS, *names, *lookalikes(names[0])])
 
 
 def _settle_the_heap() -> None:
@@ -141,7 +149,7 @@ class App:
         self.store = store_of(settings, self._deadlines)
         self._pool = _pool(settings, self._deadlines, outbox)
         policy = Policy(KeyRule(own.key_min, own.key_max, own.key_chars), own.methods, settings.responses.paths)
-        texts = {"key_min": own.key_min, "key_max": own.key_max, "key_chars": own.key_chars}
+        texts = {"header": own.header, "key_min": own.key_min, "key_max": own.key_max, "key_chars": own.key_chars}
         tokens = Tokens()
         self._parts = Parts(
             terms=terms(settings),
@@ -154,6 +162,7 @@ class App:
             journal=Journal(self.metrics, self._access, policy.mask),
             tokens=tokens,
             wall=time.time,
+            bodies=Budget(settings.limits.bodies),
         )
         self._gateway = Gateway(self._parts, policy, own.header.lower().encode("ascii"))
         self._server = Server(self._gateway, limits(settings), self._deadlines, outbox, _watched(settings))
@@ -205,7 +214,12 @@ class App:
             await asyncio.sleep(0.02)
 
     def _busy(self) -> bool:
-        return bool(self._server.connections or self._parts.unsettled)
+        """Tunnels have no end that one could wait for: they last as long as the others do."""
+        return len(self._server.connections) > len(self._parts.tunnels) or bool(self._parts.unsettled)
 
     def _gauges(self) -> dict[str, float]:
-        return {"unsettled": len(self._parts.unsettled), "connections": len(self._server.connections)}
+        return {
+            "unsettled": len(self._parts.unsettled),
+            "connections": len(self._server.connections),
+            "tunnels": len(self._parts.tunnels),
+        }

@@ -96,15 +96,28 @@ class Exchange:
 
     def received(self, data: bytes) -> None:
         """A piece of the body."""
-        self._request_length += len(data)
-        if self._request_length > self._parts.terms.max_body:
-            self._phase = _OVER
-            self._reply.refuse(Refusal.TOO_LARGE)
+        if self._request_length + len(data) > self._parts.terms.max_body:
+            self._turn_away(Refusal.TOO_LARGE)
+        elif not self._parts.bodies.take(len(data)):
+            self._turn_away(Refusal.OVERLOADED)
         else:
+            self._request_length += len(data)
             self._request.append(data)
+
+    def _turn_away(self, refusal: Refusal) -> None:
+        """In the middle of the body: nothing was claimed."""
+        self._phase = _OVER
+        self._let_go()
+        self._reply.refuse(refusal)
+
+    def _let_go(self) -> None:
+        """The body is not needed any more."""
+        self._request.clear()
+        self._parts.bodies.give_back(self._request_length)
 
     def broken(self, fault: Fault | None) -> None:
         """The body will not become whole: nothing was claimed."""
+        self._let_go()
         if fault is not None:
             self._reply.refuse(REFUSALS[fault])
 
@@ -143,10 +156,12 @@ class Exchange:
                 parts.deadlines.add(self)
                 self._borrow()
             case Found(record, state):
+                self._let_go()
                 parts.unsettled.discard(self)
                 answer = parts.answers.about(CONFLICTS[state], record.attempt, state, self._key, int(parts.wall()))
                 self._reply.give(answer, "conflict")
             case Unavailable(why):
+                self._let_go()
                 parts.unsettled.discard(self)
                 parts.journal.store_failure("claim", why, self._attempt.key_hash)
                 self._reply.refuse(Refusal.STORE_UNAVAILABLE)
@@ -259,6 +274,7 @@ class Exchange:
     def _conclude(self, outcome: Outcome) -> None:
         """What does that mean? Write it down; then, or when that takes too long, say it."""
         parts, attempt = self._parts, self._attempt
+        self._let_go()
         event = judge(outcome, parts.terms.release_statuses)
         self._phase, self._outcome = _SETTLING, outcome
         self._operation = Operation.RELEASE if event is Event.RELEASE else Operation.SETTLE

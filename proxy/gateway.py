@@ -7,6 +7,7 @@ from proxy.core.refusal import Refusal
 from proxy.exchange import Exchange
 from proxy.faults import REFUSALS
 from proxy.http1.connection import ServerConnection
+from proxy.http1.fields import lookalikes
 from proxy.http1.forward import Peer
 from proxy.http1.message import Fault, RequestHead
 from proxy.http1.server import Receiver
@@ -25,13 +26,15 @@ class Gateway:
         self._parts = parts
         self._policy = policy
         self._key_header = key_header
+        self._lookalikes = lookalikes(key_header)
 
     def receive(self, head: RequestHead, connection: ServerConnection) -> Receiver:
         """See `http1.server.Application`."""
         parts = self._parts
         if self.draining:
             return TurnedAway(Reply(parts, head, connection), head, Refusal.DRAINING)
-        match self._policy.decide(head.method, head.path, head.values(self._key_header)):
+        misnamed = not self._lookalikes.isdisjoint(head.found)
+        match self._policy.decide(head.method, head.path, head.values(self._key_header), misnamed=misnamed):
             case Guard() as guard:
                 return Exchange(parts, head, guard.key, connection, self._peer(connection))
             case Pass():

@@ -3,11 +3,13 @@
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 
+from proxy.budget import Budget
 from proxy.core.answer import Answers
 from proxy.core.key import Hasher
 from proxy.deadlines import Deadlines
 from proxy.http1.forward import Forwarding
 from proxy.http1.pool import Pool
+from proxy.http1.tunnel import Tunnel
 from proxy.store.base import Store
 from proxy.telemetry.journal import Journal
 from proxy.tokens import Tokens
@@ -35,6 +37,8 @@ class Terms:
     """Lower case, in the order of their precedence."""
     wait_max: float
     view_limit: int
+    max_tunnels: int
+    tunnel_idle: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,5 +55,8 @@ class Parts:
     journal: Journal
     tokens: Tokens
     wall: Callable[[], float]
+    bodies: Budget
+    """Bytes of guarded requests' bodies, which are held until the exchange is over."""
     unsettled: set[object] = field(default_factory=set)
     """Guarded exchanges whose key is not settled yet."""
+    tunnels: set[Tunnel] = field(default_factory=set)

@@ -12,6 +12,7 @@ from proxy.http1.client import UpstreamConnection
 from proxy.http1.connection import ServerConnection
 from proxy.http1.forward import Peer, end_to_end, framed, hints
 from proxy.http1.message import CHUNKED, Fault, RequestHead, ResponseHead
+from proxy.http1.tunnel import UPGRADE, Tunnel, asks_for_tunnel
 from proxy.parts import Parts
 from proxy.reply import Reply
 
@@ -57,6 +58,10 @@ class Passage:
         self._borrow()
 
     def _borrow(self, *, fresh: bool = False) -> None:
+        terms = self._parts.terms
+        if len(self._parts.tunnels) >= terms.max_tunnels > 0 and asks_for_tunnel(self._head):
+            self._fail(Refusal.OVERLOADED, f"there are {terms.max_tunnels} WebSockets already")
+            return
         self.deadline = self._parts.deadlines.now() + self._parts.terms.connection_timeout
         self._parts.deadlines.add(self)
         if not self._parts.pool.borrow(self, fresh=fresh):
@@ -65,11 +70,14 @@ class Passage:
     def connected(self, connection: UpstreamConnection) -> None:
         """Here is a connection."""
         head = self._head
-        request = self._parts.forwarding.request(head, self._peer, head.length)
+        upgrading = self._parts.terms.max_tunnels > 0 and asks_for_tunnel(head)
+        hop = UPGRADE if upgrading else b""
+        request = self._parts.forwarding.request(head, self._peer, head.length, hop)
         self._upstream = connection
         body = b"".join(self._framed(piece) for piece in self._early)
         tail = LAST_CHUNK if self._ended and head.length == CHUNKED else b""
-        if not connection.send(request + body + tail, head.method, self, uploading=not self._ended):
+        uploading = not self._ended
+        if not connection.send(request + body + tail, head.method, self, uploading=uploading, upgrading=upgrading):
             self._upstream = None
             self._borrow()
             return
@@ -147,8 +155,19 @@ class Passage:
         self._parts.journal.responded(self._parts.deadlines.now() - self._sent_at)
         self._answered = True
         self._reply.tell(head.status, "passed")
+        if head.status == 101:
+            self._open_tunnel(head)
+            return
         self._client.begin(head.status, head.reason, end_to_end(head), framed=head.length >= 0)
         self._extend()
+
+    def _open_tunnel(self, head: ResponseHead) -> None:
+        """From here on the two connections are one, and this story is over."""
+        parts, upstream, self._upstream = self._parts, self._upstream, None
+        parts.deadlines.discard(self)
+        if upstream is not None:
+            parts.pool.detach(upstream)
+            Tunnel(self._client, upstream, parts.deadlines, parts.terms.tunnel_idle, parts.tunnels).open(hints(head))
 
     def content(self, data: bytes) -> None:
         """A piece of its body."""

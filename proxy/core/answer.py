@@ -86,8 +86,12 @@ class Answers:
     def _answer(self, refusal: Refusal, token: bytes, first_used: int, now: int) -> Answer:
         row = self._rows[refusal]
         status, content_type, body = self._dialect.render(row, f"{UUID(bytes=token, version=4)}#{first_used}", now)
-        retry = b"" if row.retry_after is None else b"Retry-After: %d\r\n" % row.retry_after
-        return Answer(status, b"Content-Type: %b\r\n" % content_type + NO_STORE + retry, body)
+        fields = b"Content-Type: %b\r\n" % content_type + NO_STORE
+        if row.retry_after is not None:
+            fields += b"Retry-After: %d\r\n" % row.retry_after
+        if row.allow is not None:
+            fields += b"Allow: %b\r\n" % row.allow.encode("ascii")
+        return Answer(status, fields, body)
 
 
 def recorded(answer: Answer, now: int) -> Response:

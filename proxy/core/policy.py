@@ -80,13 +80,14 @@ class Policy:
         """*path* as it may be logged: whatever stands where a key would, valid or not, and whatever the method."""
         return next((masked for template in self._templates if (masked := template.mask(path))), path)
 
-    def decide(self, method: bytes, path: bytes, keys: Sequence[bytes]) -> Decision:
-        """*path* is raw and without query; *keys* are the values of all key fields. On a method that is not guarded
-        the key field is no business of ours."""
+    def decide(self, method: bytes, path: bytes, keys: Sequence[bytes], *, misnamed: bool = False) -> Decision:
+        """*path* is raw and without query; *keys* are the values of all key fields. *misnamed*: there is a field
+        `Idempotency_Key`; who wrote it believes to be guarded. On a method that is not guarded the key field is no
+        business of ours."""
         if method in self._guarded:
-            if not keys:
+            if not keys and not misnamed:
                 return PASS
-            key = self._key_rule.read(keys)
+            key = None if misnamed else self._key_rule.read(keys)
             return KEY_INVALID if key is None else Guard(key)
         if method in (b"GET", b"HEAD"):
             for template in self._templates:

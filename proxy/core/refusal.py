@@ -8,12 +8,14 @@ from typing import NamedTuple
 
 
 class Row(NamedTuple):
-    """One answer: HTTP status, `Type`, `Message`, and seconds for `Retry-After` (None: the field is left out)."""
+    """One answer: HTTP status, `Type`, `Message`, seconds for `Retry-After` and methods for `Allow` (None: the field is
+    left out)."""
 
     status: int
     type: str
     message: str
     retry_after: int | None = None
+    allow: str | None = None
 
 
 class Refusal(Enum):
@@ -22,7 +24,7 @@ class Refusal(Enum):
     KEY_INVALID = Row(
         400,
         "idempotency_key_invalid",
-        "The Idempotency Key is not valid: send one header of {key_min} to {key_max} characters out of {key_chars}."
+        "The Idempotency Key is not valid: send one {header} of {key_min} to {key_max} characters out of {key_chars}."
         " Nothing was sent to the API",
     )
     BAD_REQUEST = Row(400, "bad_request", "The request is not valid HTTP/1.1. Nothing was sent to the API")
@@ -31,7 +33,12 @@ class Refusal(Enum):
         "idempotency_key_not_found",
         "No response is recorded for this Idempotency Key: it was never used, has expired, or was released",
     )
-    METHOD_REFUSED = Row(405, "bad_request", "This method is not served. Nothing was sent to the API")
+    METHOD_REFUSED = Row(
+        405,
+        "bad_request",
+        "This method is not served. Nothing was sent to the API",
+        allow="GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS",  # RFC 9110 §15.5.6; and those of WebDAV
+    )
     REQUEST_TIMEOUT = Row(
         408, "request_timeout", "The request did not arrive in time. Nothing was sent to the API: send it again"
     )

@@ -80,6 +80,7 @@ class UpstreamConnection(asyncio.Protocol):
         self.responding = False
         """At least one byte of the response has come."""
         self._uploading = False
+        self._upgrading = False
         self._paused = False
 
     # -- towards the listener -----------------------------------------------------------------------------------
@@ -93,13 +94,16 @@ class UpstreamConnection(asyncio.Protocol):
         has not seen yet. Each request that is sent into a closed connection costs a key its certainty."""
         return not self._transport.is_closing() and not self._readable.poll(0)
 
-    def send(self, request: bytes, method: bytes, listener: Listener, *, uploading: bool = False) -> bool:
+    def send(
+        self, request: bytes, method: bytes, listener: Listener, *, uploading: bool = False, upgrading: bool = False
+    ) -> bool:
         """Write the first bytes of a request. False: nothing was written, and nothing will be.
-        *uploading*: more of the body follows through `upload`, until `uploaded`."""
+        *uploading*: more of the body follows through `upload`, until `uploaded`. *upgrading*: it asks for a WebSocket;
+        `responded` may then bring a 101, and `upload` goes on until `finish`."""
         if self._transport.is_closing():
             return False
         self.deadline = NEVER
-        self._listener, self._method, self._uploading = listener, method, uploading
+        self._listener, self._method, self._uploading, self._upgrading = listener, method, uploading, upgrading
         self._buffer, self._head, self._body, self._informational = b"", None, None, 0
         self.responding = False
         self._outbox.write(self._transport, request)
@@ -130,6 +134,12 @@ class UpstreamConnection(asyncio.Protocol):
         """From here on *listener* hears of the response; reading goes on."""
         self._listener = listener
         self.resume_reading()
+
+    def finish(self) -> None:
+        """Close the connection behind what was uploaded; the listener hears nothing more."""
+        self._listener = None
+        self._outbox.flush()
+        self._transport.close()
 
     def abort(self) -> None:
         """Drop the connection; the listener hears nothing more."""
@@ -223,10 +233,10 @@ class UpstreamConnection(asyncio.Protocol):
             self._buffer = data
             return b""
         head = read_response(data[:end], self._method, self._limits)
-        if head is None or head.status == 101:
+        if head is None or (head.status == 101 and not self._may_switch(head)):
             self._fail(UNUSABLE)
             return b""
-        if head.status < 200:
+        if head.status < 200 and head.status != 101:
             self._inform(head)
             return data[end:]
         length, rest = head.length, data[end:]
@@ -242,6 +252,10 @@ class UpstreamConnection(asyncio.Protocol):
         self._body = body_reader(length, self._limits)
         self._listener.responded(head)
         return rest
+
+    def _may_switch(self, head: ResponseHead) -> bool:
+        """Whether a 101 is to what was asked for (RFC 9110 §7.8)."""
+        return self._upgrading and b"upgrade" in head.connection and head.found.get(b"upgrade") == b"websocket"
 
     def _inform(self, head: ResponseHead) -> None:
         self._informational += 1

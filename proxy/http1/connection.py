@@ -31,11 +31,12 @@ class _Phase(Enum):
     HEAD = auto()  # a request is awaited, or part of its head is there
     WORK = auto()  # it is whole, and being treated
     BODY = auto()  # its body is being read
+    TUNNEL = auto()  # it speaks another protocol now
     LINGER = auto()  # answered; what still comes is thrown away
     CLOSED = auto()
 
 
-_HEAD, _WORK, _BODY, _LINGER, _CLOSED = _Phase  # to look one up in its Enum costs as much as a call
+_HEAD, _WORK, _BODY, _TUNNEL, _LINGER, _CLOSED = _Phase  # to look one up in its Enum costs as much as a call
 
 
 class ServerConnection(asyncio.Protocol):
@@ -132,6 +133,19 @@ class ServerConnection(asyncio.Protocol):
         """From here on *receiver* hears of the client."""
         self._receiver = receiver
 
+    def switch(self, fields: bytes, receiver: Receiver) -> None:
+        """Answer 101: from here on *receiver* hears every byte that comes, until `ended`; and `send`, `flush` and `end`
+        give it the other direction. *fields*: all of the head's."""
+        self._write(_status_line(101, b"") + fields + b"\r\n")
+        self._begun, self._keep_alive = True, False
+        self._phase, self._receiver = _TUNNEL, receiver
+        early, self._buffer = self._buffer, b""
+        self._transport.resume_reading()
+        if early:
+            receiver.received(early)
+        if self._half_closed:
+            receiver.ended()
+
     def abort(self) -> None:
         """Break off: the client gets what was given of the answer, and cannot take it for whole. A body that ends with
         its connection would look so, unless the connection is reset (RFC 9112 §8)."""
@@ -146,14 +160,16 @@ class ServerConnection(asyncio.Protocol):
 
     def pause_reading(self) -> None:
         """The upstream does not keep up with the body."""
-        if self._phase is _BODY:
-            self.deadline = NEVER  # it is not the client that is slow
+        if self._phase is _BODY or self._phase is _TUNNEL:
+            if not self._stuck:
+                self.deadline = NEVER  # it is not the client that is slow
             self._transport.pause_reading()
 
     def resume_reading(self) -> None:
         """It does again."""
         if self._phase is _BODY:
             self._await_body()
+        if self._phase is _BODY or self._phase is _TUNNEL:
             self._transport.resume_reading()
 
     # -- asyncio.Protocol ---------------------------------------------------------------------------------------
@@ -181,6 +197,8 @@ class ServerConnection(asyncio.Protocol):
                 self._transport.pause_reading()
             elif phase is _BODY:
                 self._read_body(data)
+            elif phase is _TUNNEL and self._receiver is not None:
+                self._receiver.received(data)
             elif phase is _LINGER:
                 self._lingered += len(data)
                 if self._lingered > LINGER_BYTES:
@@ -194,6 +212,8 @@ class ServerConnection(asyncio.Protocol):
         self._half_closed = True
         unread = self._phase is _HEAD and self._buffer and not self._searched  # `_next` is going to look at it
         self._outbox.flush()
+        if self._phase is _TUNNEL and self._receiver is not None:
+            self._receiver.ended()
         return self._phase is _WORK or bool(unread)
 
     def connection_lost(self, _error: Exception | None) -> None:
@@ -214,7 +234,7 @@ class ServerConnection(asyncio.Protocol):
         if self._phase is _HEAD:
             self.deadline = self._now() + self._limits.keepalive_timeout
             self._next()
-        elif self._phase is _WORK:
+        elif self._phase is _WORK or self._phase is _TUNNEL:
             self.deadline = NEVER
         elif self._phase is _BODY:
             self._await_body()

@@ -13,6 +13,7 @@ import httptools
 
 Field = tuple[bytes, bytes]
 
+_MOST_DASHES = 4
 _SLOPPY = re.compile(rb"(\r\n[^:\r]+:)([^\r]*)")
 
 
@@ -72,6 +73,18 @@ def pairs(block: bytes) -> list[Field]:
     """All fields, as they came."""
     lines = [line.partition(b":") for line in block[2:].split(b"\r\n")] if block else []
     return [(name, value.strip(b" \t")) for name, _, value in lines]
+
+
+def lookalikes(name: bytes) -> frozenset[bytes]:
+    """The names, with _ for some of its dashes, that backends after CGI's fashion (RFC 3875 §4.1.18: WSGI, PHP) cannot
+    tell from *name*. Of a name with many dashes, only that with all of them replaced."""
+    first, *rest = name.split(b"-")
+    if len(rest) > _MOST_DASHES:
+        return frozenset((name.replace(b"-", b"_"),))
+    names = [first]
+    for part in rest:
+        names = [start + dash + part for start in names for dash in (b"-", b"_")]
+    return frozenset(names) - {name}
 
 
 def without(block: bytes, names: frozenset[bytes]) -> bytes:

@@ -7,16 +7,18 @@ from ipaddress import IPv4Network, IPv6Network, ip_address
 from typing import NamedTuple
 
 from proxy.http1.date import date_field
-from proxy.http1.fields import without
+from proxy.http1.fields import lookalikes, without
 from proxy.http1.message import CHUNKED, RequestHead, ResponseHead, valid_host
 from proxy.tokens import Tokens
 
 HOP_BY_HOP = frozenset(b"connection keep-alive proxy-connection te trailer transfer-encoding upgrade".split())
-_REPLACED = HOP_BY_HOP | frozenset(b"host expect x-forwarded-for x-forwarded-proto x-forwarded-host".split())
+_OURS = HOP_BY_HOP | frozenset(b"host expect x-forwarded-for x-forwarded-proto x-forwarded-host".split())
 """What the proxy says itself, or (Expect) has done itself."""
+_REPLACED = _OURS.union(*(lookalikes(name) for name in (*_OURS, b"content-length")))
 _LENGTH = frozenset((b"content-length",))
-_NEVER_DROPPED = frozenset((b"content-length", b"host"))
-"""Whatever Connection says of them: without its length a message has another end."""
+_NEVER_DROPPED = frozenset((b"content-length", b"host", b"x-request-id"))
+"""Whatever Connection says of them: without its length a message has another end, and an id that a client gave is not
+replaced."""
 
 
 class Peer(NamedTuple):
@@ -53,14 +55,15 @@ class Forwarding:
         ip = getattr(ip, "ipv4_mapped", None) or ip  # ::ffff:192.0.2.1, on a socket for both families
         return Peer(address, any(ip in network for network in self._trusted))
 
-    def request(self, head: RequestHead, peer: Peer, length: int) -> bytes:
-        """The head as the upstream is sent it. *length*: bytes of the body that follows, or CHUNKED."""
+    def request(self, head: RequestHead, peer: Peer, length: int, hop: bytes = b"") -> bytes:
+        """The head as the upstream is sent it. *length*: bytes of the body that follows, or CHUNKED. *hop*: a block of
+        fields for this hop alone."""
         named = head.connection - self._kept if head.connection else head.connection
-        framing = b""
+        framing = hop
         if length == CHUNKED:
-            framing = b"\r\nTransfer-Encoding: chunked"
+            framing += b"\r\nTransfer-Encoding: chunked"
         elif head.length == CHUNKED:
-            framing = b"\r\nContent-Length: %d" % length
+            framing += b"\r\nContent-Length: %d" % length
         if b"x-request-id" not in head.found:
             framing += b"\r\nX-Request-Id: " + self._tokens.take().hex().encode("ascii")
         return b"".join(

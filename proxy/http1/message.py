@@ -127,10 +127,10 @@ _SINGLE = (b"host", b"expect", *_FRAMING)
 
 REQUEST_FIELDS = frozenset(
     b"host content-length transfer-encoding connection expect x-request-id x-forwarded-for x-forwarded-proto "
-    b"x-forwarded-host prefer".split()
+    b"x-forwarded-host prefer upgrade".split()
 )
 """What the wire itself looks at in a request; an application has more."""
-RESPONSE_FIELDS = frozenset(b"content-length transfer-encoding connection date".split())
+RESPONSE_FIELDS = frozenset(b"content-length transfer-encoding connection date upgrade".split())
 _REQUEST = Watched(REQUEST_FIELDS)
 _RESPONSE = Watched(RESPONSE_FIELDS)
 
@@ -307,5 +307,7 @@ def read_response(data: bytes, method: bytes, limits: Limits) -> ResponseHead | 
         return None  # RFC 9110 §15.2: a 1xx has no content
     if method == b"HEAD" or status < 200 or status in (204, 304):
         length = 0
+    if status == 101:
+        length = UNTIL_CLOSE  # what follows is another protocol's (RFC 9110 §15.2.2)
     keep_alive = length != UNTIL_CLOSE and _persists(minor, connection)
     return ResponseHead(status, reason, minor, block, found, connection, length, keep_alive)

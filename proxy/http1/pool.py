@@ -80,6 +80,11 @@ class Pool:
             connection.deadline = self._deadlines.now() + self._upstream.idle_timeout
             self._idle.append(connection)
 
+    def detach(self, connection: UpstreamConnection) -> None:
+        """It carries a tunnel from now on, for hours perhaps: requests get another in its place."""
+        self._open.discard(connection)
+        self._dial()
+
     async def close(self) -> None:
         """Close what is idle and stop dialling. Lent connections close when they are given back."""
         self._closed = True

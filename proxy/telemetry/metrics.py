@@ -146,3 +146,8 @@ class Exposition(Collector):
             "Open connections from clients",
             value=total["gauges"].get("connections", 0),
         )
+        yield GaugeMetricFamily(
+            "idempotency_proxy_tunnels",
+            "Open WebSockets: two connections that have become one",
+            value=total["gauges"].get("tunnels", 0),
+        )

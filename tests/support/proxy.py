@@ -104,6 +104,11 @@ class Proxy:
     ) -> None:
         await self.stop(at_once=True)
 
+    @property
+    def tunnels(self) -> int:
+        """WebSockets that are open."""
+        return int(self._app.metrics.snapshot()["gauges"]["tunnels"])
+
     async def call(self, data: bytes, *, head: bool = False, within: float = 5.0) -> Reply:
         """Send one request over a connection of its own; return its response, which must be complete."""
         return parse(await exchange(self.port, data, head=head, within=within), head=head)
@@ -149,6 +154,10 @@ class Connection:
     def send(self, data: bytes) -> None:
         """Write."""
         self._writer.write(data)
+
+    def pause(self) -> None:
+        """Read nothing more."""
+        self._writer.transport.pause_reading()  # type: ignore[attr-defined]  # it is a duplex one
 
     def half_close(self) -> None:
         """Nothing more will be said, but the answer is waited for."""

@@ -22,7 +22,11 @@ EXPIRES = "Thu, 14 Jan 2016 22:25:35 GMT"
 CAP = 1 << 20
 OF_A_KEY = {"Idempotency-State", "Idempotency-Expires", "Link"}
 
-ANSWERS = Answers("mangopay", {"key_min": 16, "key_max": 36, "key_chars": "A-Za-z0-9-"}, "/responses/{key}")
+ANSWERS = Answers(
+    "mangopay",
+    {"header": "Idempotency-Key", "key_min": 16, "key_max": 36, "key_chars": "A-Za-z0-9-"},
+    "/responses/{key}",
+)
 
 every_refusal = pytest.mark.parametrize("refusal", Refusal, ids=lambda refusal: refusal.name)
 
@@ -71,7 +75,11 @@ def test_who_asks_for_a_key_in_progress_is_told_when_to_ask_again() -> None:
 
 
 def test_a_bad_key_is_told_the_configured_rule() -> None:
-    answers = Answers("mangopay", {"key_min": 1, "key_max": 255, "key_chars": "a-z{}"}, "/responses/{key}")
+    answers = Answers(
+        "mangopay",
+        {"header": "Idempotency-Key", "key_min": 1, "key_max": 255, "key_chars": "a-z{}"},
+        "/responses/{key}",
+    )
     message = shown(answers.refuse(Refusal.KEY_INVALID, TOKEN, NOW))["Message"]
     assert "1 to 255 characters out of a-z{}." in message
 
@@ -107,7 +115,11 @@ def test_nothing_that_a_client_or_the_backend_wrote_comes_into_a_field_of_ours(u
 
 
 def test_a_link_that_the_request_cannot_fill_is_left_out() -> None:
-    answers = Answers("mangopay", {"key_min": 1, "key_max": 2, "key_chars": "a"}, "/{version}/{client}/responses/{key}")
+    answers = Answers(
+        "mangopay",
+        {"header": "Idempotency-Key", "key_min": 1, "key_max": 2, "key_chars": "a"},
+        "/{version}/{client}/responses/{key}",
+    )
     fields = lines(answers.about(Refusal.CONFLICT_COMPLETED, attempt(), State.COMPLETED, KEY, NOW).fields)
     assert "Link" not in fields
     assert fields["Idempotency-State"] == "completed"

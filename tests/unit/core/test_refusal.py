@@ -27,7 +27,7 @@ CONTRACT = {
     "UPSTREAM_TIMEOUT": (504, "upstream_timeout"),
     "VERSION": (505, "bad_request"),
 }
-PLACEHOLDERS = {"key_min": 16, "key_max": 36, "key_chars": "A-Za-z0-9-"}
+PLACEHOLDERS = {"header": "Idempotency-Key", "key_min": 16, "key_max": 36, "key_chars": "A-Za-z0-9-"}
 MAY_HAVE_BEEN_EXECUTED = {"CONFLICT_COMPLETED", "CONFLICT_IN_PROGRESS", "CONFLICT_UNKNOWN", "STILL_IN_PROGRESS"} | {
     "OUTCOME_UNKNOWN",
     "UPSTREAM_TIMEOUT",
@@ -70,7 +70,7 @@ def test_a_message_is_a_text_in_ascii_without_a_placeholder_left(refusal: Refusa
 
 def test_a_bad_key_is_told_what_a_good_one_is() -> None:
     message = Refusal.KEY_INVALID.value.message.format_map(PLACEHOLDERS)
-    assert all(text in message for text in ("16", "36", "A-Za-z0-9-"))
+    assert all(text in message for text in ("Idempotency-Key", "16", "36", "A-Za-z0-9-"))
 
 
 @every_refusal
