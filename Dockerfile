@@ -29,7 +29,8 @@ ENV PATH=/opt/venv/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     IDEMPOTENCY_PROXY_LISTEN=0.0.0.0:8080 \
     IDEMPOTENCY_PROXY_OPS_LISTEN=0.0.0.0:9090 \
-    IDEMPOTENCY_PROXY_STORE__URL=sqlite:///data/idempotency.db
+    IDEMPOTENCY_PROXY_STORE__URL=sqlite:///data/idempotency.db \
+    IDEMPOTENCY_PROXY_SPOOL__PATH=/data/idempotency-spool.db
 # Numeric, so that Kubernetes can tell that it is not root (runAsNonRoot).
 USER 10001:10001
 VOLUME /data

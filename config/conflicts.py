@@ -37,6 +37,12 @@ def conflicts(settings: Settings) -> Iterator[Conflict]:
             ("store.url", "workers"),
             f"{settings.workers} workers cannot share a memory:// store: use sqlite: or redis://, or one worker",
         )
+    if settings.store.durability != "memory" and not settings.store.url.startswith("redis"):
+        yield Conflict(
+            ("store.durability", "store.url"),
+            f'a durability of "{settings.store.durability}" is for Redis and Valkey: sqlite: syncs every write to the'
+            " disk by itself, and memory:// has neither a disk nor replicas",
+        )
     if idempotency.key_min > idempotency.key_max:
         yield Conflict(
             ("idempotency.key_min", "idempotency.key_max"),
@@ -47,6 +53,8 @@ def conflicts(settings: Settings) -> Iterator[Conflict]:
             ("limits.head", "limits.request_line"),
             f"a head of {limits.head} bytes must have room for a request line of {limits.request_line}",
         )
+    yield from _pairs(settings)
+    yield from _tls_conflicts(settings)
     if _collide(settings.listen, settings.ops_listen):
         yield Conflict(
             ("listen", "ops_listen"),
@@ -54,6 +62,39 @@ def conflicts(settings: Settings) -> Iterator[Conflict]:
         )
 
 
+def _pairs(settings: Settings) -> Iterator[Conflict]:
+    """A certificate is of no use without its key, nor a key without its certificate."""
+    for section, own in (("upstream", settings.upstream), ("tls", settings.tls)):
+        if bool(own.certificate) != bool(own.key):
+            given, missing = ("certificate", "key") if own.certificate else ("key", "certificate")
+            names = (f"{section}.{given}", f"{section}.{missing}")
+            yield Conflict(names, f"{names[0]} is of no use without {names[1]}: set both, or none")
+
+
+def _tls_conflicts(settings: Settings) -> Iterator[Conflict]:
+    """What is set for TLS where there is none: who set it believes otherwise."""
+    tls, upstream = settings.tls, settings.upstream
+    if (tls.client_certificates != "none") != bool(tls.client_ca):
+        yield Conflict(
+            ("tls.client_certificates", "tls.client_ca"),
+            f'client certificates are "{tls.client_certificates}", client_ca is "{tls.client_ca}": to ask clients for'
+            ' certificates takes "optional" or "required", and the authorities that vouch for them',
+        )
+    for name in ("client_ca", "min_version"):
+        if getattr(tls, name) != type(tls).model_fields[name].default and not (tls.certificate or tls.key):
+            yield Conflict(
+                (f"tls.{name}", "tls.certificate"), f"tls.{name} is set, but without tls.certificate there is no TLS"
+            )
+    named = [name for name in ("ca", "certificate", "key", "server_name") if getattr(upstream, name)]
+    if named and upstream.url.scheme != "https":
+        yield Conflict(
+            ("upstream.url", *(f"upstream.{name}" for name in named)),
+            f"{upstream.url} is without TLS, for which the others are: let it begin with https://, or leave them out",
+        )
+
+
 def _collide(one: Address, other: Address) -> bool:
+    if one.path or other.path:
+        return False
     same_host = one.host == other.host or not _EVERY_INTERFACE.isdisjoint({one.host, other.host})
     return same_host and one.port == other.port != 0

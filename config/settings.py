@@ -11,14 +11,17 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr
 from pydantic.fields import FieldInfo
 
 from config.units import DAY, KIB, MIB, MINUTE, Duration, DurationOrNone, Size
-from config.urls import Address, ListenAddress, StoreUrl, UpstreamHost, UpstreamUrl
+from config.urls import Address, ListenAddress, ServerName, StoreUrl, TcpAddress, UpstreamHost, UpstreamUrl
 from config.values import (
     Count,
     CountOrNone,
+    Durability,
+    File,
     HashSecret,
     KeyChars,
     List,
     Method,
+    Mode,
     Network,
     NonEmptyList,
     ReleaseStatus,
@@ -43,7 +46,8 @@ class Upstream(Section):
     """The API that is fronted."""
 
     url: UpstreamUrl
-    """The API, as http://HOST:PORT or https://HOST:PORT, without a path: paths are forwarded as they come. Required."""
+    """The API, as http://HOST:PORT or https://HOST:PORT, without a path: paths are forwarded as they come; or
+    unix:PATH: plain HTTP by a unix socket, with localhost as its name. Required."""
     timeout: Duration = MINUTE
     """How long a guarded exchange may take, from its first byte to the last of the response; after that its outcome is
     unknown. For what passes through: until the response's head, and between two pieces of its body, so that downloads
@@ -61,6 +65,16 @@ class Upstream(Section):
     gunicorn, 2s, set 1s): a request that meets a connection in its closing has an unknown outcome."""
     host: UpstreamHost = "upstream"
     """The Host field that the API sees: "upstream" (the one of its URL), "preserve" (the client's) or a name."""
+    ca: File = ""
+    """For https: a PEM file with the authorities that vouch for the API, in the place of the system's. Certificate and
+    name are always verified. This file and the two that follow are read again on SIGHUP."""
+    certificate: File = ""
+    """For https: the certificate by which the API knows the proxy, in PEM, its chain behind it."""
+    key: File = ""
+    """Its private key, in PEM, without a passphrase."""
+    server_name: ServerName = ""
+    """For https: the name that the API's certificate must be for, and that it is asked for (SNI). Empty: the host of
+    the URL."""
 
 
 class Store(Section):
@@ -72,6 +86,11 @@ class Store(Section):
     restart). A password is better off in the environment: IDEMPOTENCY_PROXY_STORE__URL."""
     deadline: Duration = 1.0
     """How long the store may take for one answer; a claim without one is answered 503, and nothing is forwarded."""
+    durability: Durability = "memory"
+    """What a claim must have reached before its request is forwarded, and a response before it counts as recorded:
+    "memory" (the server; it is as durable as that is set up), "replicas:N" (N of its replicas as well; fewer, and the
+    claim is answered 503) or "fsync" (its disk; takes appendfsync always). Redis and Valkey only: SQLite always syncs
+    to the disk."""
     prefix: Text = "idempotency:"
     """What the names of our records begin with, where the store is shared with others (Redis)."""
     hash_secret: HashSecret = SecretStr("")
@@ -79,6 +98,17 @@ class Store(Section):
     out guesses either. All proxies on one store need the same one: with another secret every key is a new key."""
     allow_eviction: bool = False
     """Use a Redis whose maxmemory-policy may evict. A key that was evicted can be paid twice."""
+
+
+class Spool(Section):
+    """Where responses wait on the disk for a store that does not take them. There is none with a memory:// store."""
+
+    path: Annotated[File, Field(min_length=1)] = "idempotency-spool.db"
+    """A SQLite file, made where it is not there, on a local disk that outlives the process. Workers share it; so may
+    other proxies on the machine."""
+    max_size: Size = 64 * MIB
+    """How much may wait; beyond it new keys are refused with 503 until the store is back. What is under way by then
+    still has its place: leave room on the disk."""
 
 
 class Idempotency(Section):
@@ -140,7 +170,7 @@ class Limits(Section):
     head: Head = 32 * KIB
     """The request's head, request line included; a larger one is answered 431."""
     fields: Count = 100
-    """Fields in a head; more are answered 431."""
+    """Fields in a request's head; more are answered 431."""
     body: Size = 10 * MIB
     """The body of a guarded request, which is read whole before the key is claimed; a larger one is answered 413. What
     passes through has no limit: it is not kept."""
@@ -162,7 +192,7 @@ class Limits(Section):
     """How long a stop waits for requests under way. The orchestrator's patience must be longer (Kubernetes: 30s by
     default, terminationGracePeriodSeconds)."""
     connections: Count = 10_000
-    """Client connections, per worker; one more is closed at once."""
+    """Client connections, per worker; one more is answered 503 and closed."""
     tunnels: CountOrNone = 1000
     """WebSockets at a time, per worker; one more is answered 503. They do not count as upstream.max_connections. With 0
     there are none: the request is forwarded without its Upgrade."""
@@ -174,6 +204,22 @@ class Limits(Section):
     """Trailers of a chunked body; they are read and dropped."""
     chunk_extensions: Size = KIB
     """Extensions of one chunk; they are read and dropped."""
+
+
+class Tls(Section):
+    """TLS towards the clients. Its files are read again on SIGHUP; established connections are not disturbed."""
+
+    certificate: File = ""
+    """The certificate that clients are shown, in PEM, its chain behind it. With it, the port speaks https only."""
+    key: File = ""
+    """Its private key, in PEM, without a passphrase."""
+    client_ca: File = ""
+    """A PEM file with the authorities whose certificates clients may show."""
+    client_certificates: Literal["none", "optional", "required"] = "none"
+    """Whether clients are asked for a certificate. One that no authority in client_ca vouches for is refused, also
+    where none is required. It is the credential of a request that has none of responses.credential_headers."""
+    min_version: Literal["1.2", "1.3"] = "1.2"
+    """The oldest version of TLS that clients may speak."""
 
 
 class Forwarded(Section):
@@ -202,18 +248,23 @@ class Settings(Section):
     """All of them. That each is right is seen to here; that they go together, in `conflicts.py`."""
 
     listen: ListenAddress = Address("127.0.0.1", 8080)
-    """Where clients connect: HOST:PORT or [IPv6]:PORT; port 0 is any free port. Loopback, until someone opens it."""
-    ops_listen: ListenAddress = Address("127.0.0.1", 9090)
+    """Where clients connect: HOST:PORT or [IPv6]:PORT; port 0 is any free port. Loopback, until someone opens it. Or a
+    unix socket: unix:PATH."""
+    listen_mode: Mode = 0o660
+    """Who may connect to a unix socket: the permissions of its file, in octal."""
+    ops_listen: TcpAddress = Address("127.0.0.1", 9090)
     """Where /healthz, /readyz and /metrics are. Not for clients: keep it off the public network."""
     workers: Count = 1
     """Processes that share the port; one uses one core."""
 
     upstream: Upstream
     store: Store = Store()
+    spool: Spool = Spool()
     idempotency: Idempotency = Idempotency()
     responses: Responses = Responses()
     record: Recording = Recording()
     limits: Limits = Limits()
+    tls: Tls = Tls()
     forwarded: Forwarded = Forwarded()
     log: Log = Log()
 

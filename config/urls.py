@@ -13,24 +13,31 @@ _HOST_FIELD = re.compile(rf"(?:{_NAME}|\[[0-9A-Fa-f:.]+\])(?::[0-9]{{1,5}})?")
 _ADDRESS = re.compile(rf"(?:\[([^\[\]]+)\]|({_NAME})):([0-9]{{1,5}})")
 _LAST_PORT = 65535
 _DEFAULT_PORTS = {"http": 80, "https": 443}
+_UNIX = "unix:"
+_SEVERAL = re.compile(r"rediss?\+(?:sentinel|cluster)://")
+_SENTINEL_ENTRY = ("sentinel_username=", "sentinel_password=")
+_HOSTS = re.compile(r"(?:(?:[^:,\[\]]+|\[[^\[\]]*\])(?::[0-9]*)?(?:,(?!$)|$))+")
+_LONGEST_PATH = 107  # bytes: sun_path of unix(7), and its NUL
 
 
 class Address(NamedTuple):
-    """Where to listen. Port 0 is any free port."""
+    """Where to listen. Port 0 is any free port. *path*: of a unix socket, in the place of host and port."""
 
     host: str
     port: int
+    path: str = ""
 
     def __str__(self) -> str:
-        return f"{_bracketed(self.host)}:{self.port}"
+        return f"{_UNIX}{self.path}" if self.path else f"{_bracketed(self.host)}:{self.port}"
 
 
 class Origin(NamedTuple):
-    """Scheme, host and port of a server (RFC 9110 §4.3.1)."""
+    """Scheme, host and port of a server (RFC 9110 §4.3.1). *path*: of the unix socket by which it is reached."""
 
     scheme: str
     host: str
     port: int
+    path: str = ""
 
     @property
     def authority(self) -> str:
@@ -39,7 +46,7 @@ class Origin(NamedTuple):
         return host if self.port == _DEFAULT_PORTS[self.scheme] else f"{host}:{self.port}"
 
     def __str__(self) -> str:
-        return f"{self.scheme}://{self.authority}"
+        return f"{_UNIX}{self.path}" if self.path else f"{self.scheme}://{self.authority}"
 
 
 def address(value: object) -> Address:
@@ -52,13 +59,22 @@ def address(value: object) -> Address:
     return Address(found[1] or found[2], int(found[3]))
 
 
+def listen_address(value: object) -> Address:
+    """The same, or that of a unix socket, `unix:PATH`; raise ValueError."""
+    path = _socket_path(value)
+    return address(value) if path is None else Address("", 0, path)
+
+
 def origin(value: object) -> Origin:
-    """The Origin of an http or https URL; raise ValueError."""
+    """The Origin of an http or https URL, or of `unix:PATH`: plain HTTP, to `localhost`; raise ValueError."""
     if isinstance(value, Origin):
         return value
+    path = _socket_path(value)
+    if path is not None:
+        return Origin("http", "localhost", _DEFAULT_PORTS["http"], path)
     url = _split(value)
     if url.scheme not in _DEFAULT_PORTS:
-        raise ValueError("must be a URL that begins with http:// or https://")
+        raise ValueError("must be a URL that begins with http:// or https://, or unix:PATH")
     if url.username is not None:
         raise ValueError("must not carry a user or a password: the clients' requests carry their own")
     if url.path not in ("", "/") or url.query or url.fragment:
@@ -69,6 +85,9 @@ def origin(value: object) -> Origin:
 
 def store_url(value: object) -> str:
     """A URL that names a store; raise ValueError."""
+    if isinstance(value, str) and _SEVERAL.match(value):
+        _check_several(value)
+        return value
     url = _split(value)
     match url.scheme:
         case "memory":
@@ -80,7 +99,8 @@ def store_url(value: object) -> str:
             _check_redis(url)
         case _:
             raise ValueError(
-                "must be sqlite:relative.db, sqlite:///absolute/path, redis://HOST:PORT/DB, rediss://HOST:PORT/DB (TLS)"
+                "must be sqlite:relative.db, sqlite:///absolute/path, redis://HOST:PORT/DB,"
+                " redis+sentinel://HOST:PORT,HOST:PORT/SERVICE, redis+cluster://HOST:PORT,HOST:PORT (rediss… with TLS)"
                 " or memory://"
             )
     return str(value)
@@ -94,8 +114,17 @@ def masked(url: str) -> str:
     place, question, _query = place.partition("?")
     if separator:
         authority, slash, path = place.partition("/")
-        place = re.sub(r":(?![0-9]*$)[^\]]*$", ":***", authority) + slash + path
+        if _HOSTS.fullmatch(authority) is None:
+            authority = re.sub(r":(?![0-9]*$)[^\]]*$", ":***", authority)
+        place = authority + slash + path
     return scheme + separator + ("***@" if at else "") + place + ("?***" if question else "")
+
+
+def server_name(value: str) -> str:
+    """A name that a certificate can be for, a host's or an address; empty: none; raise ValueError."""
+    if value and _HOST.fullmatch(value) is None and not _is_ipv6(value):
+        raise ValueError("must be the name of a host, without port, as api.example.com")
+    return value
 
 
 def upstream_host(value: str) -> str:
@@ -125,6 +154,40 @@ def _check_redis(url: SplitResult) -> None:
         )
     if re.fullmatch(r"(?:/[0-9]{0,4})?", url.path) is None:
         raise ValueError("must end with the number of a database, as redis://HOST:6379/0, or without one")
+
+
+def _check_several(value: str) -> None:
+    """Sentinels, or nodes of a cluster: as for one server, each of them, but for what the path means."""
+    scheme, _, rest = value.partition("://")
+    base, _, kind = scheme.partition("+")
+    authority = re.split(r"[/?#]", rest, maxsplit=1)[0]
+    entry, at, hosts = authority.rpartition("@")
+    path, question, query = rest.removeprefix(authority).partition("?")
+    if kind == "sentinel":
+        service, _, database = path.removeprefix("/").partition("/")
+        if not service or re.search("[#@]", service):
+            raise ValueError(
+                f"must name the service that the sentinels watch, as {scheme}://HOST:PORT,HOST:PORT/SERVICE"
+            )
+        path = f"/{database}"
+        query = "&".join(each for each in query.split("&") if not each.startswith(_SENTINEL_ENTRY))
+        question = "?" if query else ""
+    elif path not in ("", "/", "/0"):
+        raise ValueError(f"must end behind the hosts, as {scheme}://HOST:PORT,HOST:PORT: a cluster has no databases")
+    for host in hosts.split(","):
+        _check_redis(_split(f"{base}://{entry}{at}{host}{path}{question}{query}"))
+
+
+def _socket_path(value: object) -> str | None:
+    """The PATH of `unix:PATH`; None where it is something else; raise ValueError."""
+    if not isinstance(value, str) or not value.startswith(_UNIX):
+        return None
+    path = value.removeprefix(_UNIX)
+    if not path or path.startswith("//") or not path.isprintable():
+        raise ValueError("must be unix:/absolute/path (one slash) or unix:relative/path")
+    if len(path.encode()) > _LONGEST_PATH:
+        raise ValueError(f"must have a path of at most {_LONGEST_PATH} bytes: a socket's name has room for no more")
+    return path
 
 
 def _split(value: object) -> SplitResult:
@@ -162,7 +225,9 @@ def _bracketed(host: str) -> str:
     return f"[{host}]" if ":" in host else host
 
 
-ListenAddress = Annotated[Address, PlainValidator(address), PlainSerializer(str)]
+TcpAddress = Annotated[Address, PlainValidator(address), PlainSerializer(str)]
+ListenAddress = Annotated[Address, PlainValidator(listen_address), PlainSerializer(str)]
 UpstreamUrl = Annotated[Origin, PlainValidator(origin), PlainSerializer(str)]
 UpstreamHost = Annotated[str, AfterValidator(upstream_host)]
+ServerName = Annotated[str, AfterValidator(server_name)]
 StoreUrl = Annotated[str, BeforeValidator(store_url)]

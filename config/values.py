@@ -6,7 +6,7 @@ import warnings
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Annotated, TypeVar
 
-from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, SecretStr
+from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, PlainValidator, SecretStr
 
 T = TypeVar("T")
 
@@ -76,10 +76,31 @@ def response_path(value: str) -> str:
     return value
 
 
+def file(value: str) -> str:
+    """The path of a file; empty: none; raise ValueError."""
+    if "\0" in text(value):
+        raise ValueError("must be the path of a file")
+    return value
+
+
+def mode(value: object) -> int:
+    """The permissions of a file, as chmod takes them in octal; raise ValueError."""
+    if not isinstance(value, str) or re.fullmatch(r"0?[0-7]{3}", value) is None:
+        raise ValueError('must be permissions in octal, as the text "0660"')
+    return int(value, 8)
+
+
 def hash_secret(value: SecretStr) -> SecretStr:
     """A secret that fits; raise ValueError."""
     if len(text(value.get_secret_value()).encode()) > _SECRET_BYTES:
         raise ValueError(f"must be at most {_SECRET_BYTES} bytes")
+    return value
+
+
+def durability(value: str) -> str:
+    """What a write must have reached; raise ValueError."""
+    if re.fullmatch(r"memory|fsync|replicas:[1-9][0-9]?", value) is None:
+        raise ValueError('must be "memory", "fsync" or "replicas:N", with N from 1 to 99')
     return value
 
 
@@ -127,5 +148,8 @@ Method = Annotated[str, AfterValidator(method)]
 ReleaseStatus = Annotated[Number, AfterValidator(release_status)]
 KeyChars = Annotated[str, AfterValidator(key_chars)]
 ResponsePath = Annotated[str, AfterValidator(response_path)]
+File = Annotated[str, AfterValidator(file)]
+Mode = Annotated[int, PlainValidator(mode), PlainSerializer(lambda mode: f"{mode:04o}")]
+Durability = Annotated[str, AfterValidator(durability)]
 HashSecret = Annotated[SecretStr, AfterValidator(hash_secret)]
 Network = Annotated[IPv4Network | IPv6Network, PlainValidator(network)]

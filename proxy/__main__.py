@@ -1,8 +1,8 @@
-"""The command line: `serve`, `check`, `sandbox`. What a command runs is imported when it runs."""
+"""The command line: `serve`, `check`, `incidents`, `sandbox`. What a command runs is imported when it runs."""
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import click
 
@@ -15,8 +15,12 @@ BAD_SETTINGS = 2
 """Exit status; the same that click has for a flag that it does not know."""
 
 _FLAGS = (
-    click.option("--upstream", "upstream__url", metavar="URL", help="The API to front, as http://HOST:PORT."),
-    click.option("--listen", "listen", metavar="HOST:PORT", help="Where clients connect (127.0.0.1:8080)."),
+    click.option(
+        "--upstream", "upstream__url", metavar="URL", help="The API to front, as http://HOST:PORT or unix:PATH."
+    ),
+    click.option(
+        "--listen", "listen", metavar="ADDRESS", help="Where clients connect: HOST:PORT or unix:PATH (127.0.0.1:8080)."
+    ),
     click.option("--ops-listen", "ops_listen", metavar="HOST:PORT", help="Health and metrics (127.0.0.1:9090)."),
     click.option("--store", "store__url", metavar="URL", help="Where the records lie (sqlite:idempotency.db)."),
     click.option("--config", "config_file", metavar="FILE", type=click.Path(path_type=Path), help="Settings in TOML."),
@@ -71,6 +75,77 @@ def check(config_file: Path | None, **flags: Any) -> None:
     from proxy.check import check as run  # noqa: PLC0415  # as above
 
     raise SystemExit(run(settings))
+
+
+@cli.command(help="List the settlements that met another attempt's record: a key that may have been paid twice.")
+@click.option("--show", metavar="ID", type=int, help="Show the response of one, as /responses/<key>/ would have.")
+@click.option("--forget", metavar="ID", type=int, help="Remove one, for good; the log says which and by whom.")
+@_with_flags
+def incidents(show: int | None, forget: int | None, config_file: Path | None, **flags: Any) -> None:
+    """Run the command."""
+    if show is not None and forget is not None:
+        raise click.UsageError("--show and --forget are two things: one after the other")
+    settings = _settings(config_file, flags)
+    from proxy.incidents import incidents as run  # noqa: PLC0415  # as above
+
+    raise SystemExit(run(settings, show, forget))
+
+
+@cli.group(help="What is known of one key, and an operator's word on one that reads as unknown.")
+def key() -> None:
+    """The group."""
+
+
+def _one_key(command: Callable[..., None]) -> Callable[..., None]:
+    is_hash = click.option("--hash", "hashed", is_flag=True, help="KEY is the key's hash, as the log names it.")
+    return click.argument("key", metavar="KEY")(is_hash(_with_flags(command)))
+
+
+@key.command(name="show", help="Show what is known of KEY.")
+@_one_key
+def show_key(key: str, hashed: bool, config_file: Path | None, **flags: Any) -> None:
+    """Run the command."""
+    settings = _settings(config_file, flags)
+    from proxy.operator import show  # noqa: PLC0415  # as above
+
+    raise SystemExit(show(settings, key, hashed=hashed))
+
+
+@key.command(name="settle", help="The API did it: let KEY, which reads as unknown, be completed with this response.")
+@click.option("--status", type=click.IntRange(200, 599), required=True, help="The response's status.")
+@click.option("--body", type=click.File("rb"), help="A file with the response's body (- is the standard input).")
+@click.option("--content-type", default="application/json", show_default=True, help="What the body is.")
+@_one_key
+def settle_key(
+    key: str,
+    hashed: bool,
+    status: int,
+    body: IO[bytes] | None,
+    content_type: str,
+    config_file: Path | None,
+    **flags: Any,
+) -> None:
+    """Run the command."""
+    settings = _settings(config_file, flags)
+    from proxy.operator import settle  # noqa: PLC0415  # as above
+
+    content = b"" if body is None else body.read()
+    raise SystemExit(settle(settings, key, hashed=hashed, status=status, body=content, content_type=content_type))
+
+
+@key.command(name="release", help="The API did nothing: let KEY, which reads as unknown, be used again.")
+@click.option("--yes", is_flag=True, help="The API did nothing, I know: the next request is sent to it.")
+@_one_key
+def release_key(key: str, hashed: bool, yes: bool, config_file: Path | None, **flags: Any) -> None:
+    """Run the command."""
+    if not yes:
+        raise click.UsageError(
+            "the next request with this key is sent to the API: say --yes if you know that it did nothing"
+        )
+    settings = _settings(config_file, flags)
+    from proxy.operator import release  # noqa: PLC0415  # as above
+
+    raise SystemExit(release(settings, key, hashed=hashed))
 
 
 @cli.command(help="A small payments API with faults on demand, to try the proxy with.")

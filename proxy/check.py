@@ -3,14 +3,16 @@
 import asyncio
 import ssl
 import time
+from typing import cast
 
 import click
 import uvloop
 
 from config.settings import Settings
-from proxy.app import store_of, upstream_tls
+from proxy.app import listener_tls, spool_of, store_of, upstream
 from proxy.deadlines import Deadlines
 from proxy.store.base import StoreRefused, StoreUnavailable
+from proxy.tls import BadFile
 
 
 def check(settings: Settings) -> int:
@@ -21,8 +23,19 @@ def check(settings: Settings) -> int:
 
 
 async def _check(settings: Settings) -> bool:
-    results = [await _store(settings), await _upstream(settings)]
+    results = [_listener(settings), await _store(settings), await _spool(settings), await _upstream(settings)]
     return all(results)
+
+
+def _listener(settings: Settings) -> bool:
+    own = settings.tls
+    try:
+        if listener_tls(settings) is not None:
+            click.echo(f"tls       ok: TLS {own.min_version} and newer, client certificates: {own.client_certificates}")
+    except BadFile as error:
+        click.echo(f"tls       FAILED: {error}")
+        return False
+    return True
 
 
 async def _store(settings: Settings) -> bool:
@@ -41,20 +54,39 @@ async def _store(settings: Settings) -> bool:
     return True
 
 
+async def _spool(settings: Settings) -> bool:
+    spool = spool_of(settings, store_of(settings, Deadlines()))
+    if spool is None:
+        return True
+    try:
+        await spool.open()
+    except (StoreUnavailable, StoreRefused) as error:
+        click.echo(f"spool     FAILED: {error}")
+        return False
+    finally:
+        await spool.close()
+    waiting, incidents, size = spool.tally
+    full = f"{size} of {settings.spool.max_size} bytes"
+    click.echo(f"spool     ok: {spool.place}, {waiting} settlements wait, {incidents} incidents, {full}")
+    return True
+
+
 async def _upstream(settings: Settings) -> bool:
     own = settings.upstream
     began = time.monotonic()
     try:
-        async with asyncio.timeout(own.connect_timeout):
-            _, writer = await asyncio.open_connection(own.url.host, own.url.port, ssl=upstream_tls(settings))
+        transport = await upstream(settings).connect(asyncio.Protocol)
+    except BadFile as error:
+        click.echo(f"upstream  FAILED: {error}")
+        return False
     except TimeoutError:
         click.echo(f"upstream  FAILED: {own.url}: no connection within {own.connect_timeout:g} s")
         return False
     except (OSError, UnicodeError) as error:
         click.echo(f"upstream  FAILED: {own.url}: {error}")
         return False
-    tls = writer.get_extra_info("ssl_object")
+    tls = transport.get_extra_info("ssl_object")
     version = f", {tls.version()}" if isinstance(tls, ssl.SSLObject) else ""
     click.echo(f"upstream  ok: {own.url} connected in {(time.monotonic() - began) * 1000:.0f} ms{version}")
-    writer.transport.abort()
+    cast("asyncio.Transport", transport).abort()  # uvloop's is none by descent
     return True

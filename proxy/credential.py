@@ -3,12 +3,20 @@
 from proxy.core.key import NO_CREDENTIAL, Hasher
 from proxy.http1.message import RequestHead
 
+_CERTIFICATE = b"client certificate"  # with a blank: no field has such a name
 
-def credential(hasher: Hasher, headers: tuple[bytes, ...], head: RequestHead) -> bytes:
-    """16 bytes: the hash of the first of *headers* (lower case) that is present, NO_CREDENTIAL where none is. All
-    values of a repeated field count: a second one must not hide the first."""
+
+def credential(hasher: Hasher, headers: tuple[bytes, ...], head: RequestHead, certificate: bytes) -> bytes:
+    """16 bytes: the hash of the first of *headers* (lower case) that is present; where none is, *certificate*, which
+    `certified` made; where there is none either, NO_CREDENTIAL. All values of a repeated field count: a second one must
+    not hide the first."""
     for name in headers:
         values = head.values(name)
         if values:
             return hasher.credential(name, b", ".join(values) if len(values) > 1 else values[0])
-    return NO_CREDENTIAL
+    return certificate or NO_CREDENTIAL
+
+
+def certified(hasher: Hasher, certificate: bytes) -> bytes:
+    """16 bytes that stand for a client's *certificate* (DER). Empty, as it is, where there is none."""
+    return certificate and hasher.credential(_CERTIFICATE, certificate)

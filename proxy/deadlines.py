@@ -42,7 +42,7 @@ class Deadlines:
         now = self.now()
         for item in [item for item in self._waiting if item.deadline <= now]:
             try:
-                if item in self._waiting:  # another's handler may have dropped it
+                if item in self._waiting and item.deadline <= now:  # another's handler may have moved or dropped it
                     item.overdue()
             except Exception:  # one item's defect must not stop the clock of all others
                 logging.getLogger(__name__).exception("a deadline's handler failed")

@@ -27,7 +27,7 @@ from proxy.http1.message import Fault, RequestHead, ResponseHead
 from proxy.overflow import Overflow
 from proxy.parts import Parts
 from proxy.reply import Reply
-from proxy.settling import Operation, Settling, submit
+from proxy.settling import Settling, submit
 from proxy.store.base import ClaimResult, Done, Foreign, Found, Granted, SettleResult, Unavailable
 
 CONFLICTS = {
@@ -54,8 +54,8 @@ class Exchange:
     """Is the receiver of the request, the borrower of a connection, and the listener to the response."""
 
     __slots__ = (
-        "_attempt", "_client", "_client_gone", "_collected", "_key", "_operation", "_outcome", "_parts", "_peer",
-        "_phase", "_record", "_reply", "_request", "_request_length", "_since", "_upstream", "deadline",
+        "_attempt", "_client", "_client_gone", "_collected", "_key", "_outcome", "_parts", "_peer", "_phase", "_record",
+        "_reply", "_request", "_request_length", "_settling", "_since", "_upstream", "deadline",
     )  # fmt: skip
 
     def __init__(self, parts: Parts, head: RequestHead, key: bytes, client: ServerConnection, peer: Peer) -> None:
@@ -75,8 +75,9 @@ class Exchange:
         self._upstream: UpstreamConnection | None = None
         self._collected: Collected | None = None
         self._outcome: Outcome
-        self._operation: Operation
         self._record: Record
+        self._settling: Settling | None = None
+        """Where the store has not taken the record at once."""
 
     # -- the request comes in -----------------------------------------------------------------------------------
 
@@ -124,13 +125,17 @@ class Exchange:
     def ended(self) -> None:
         """The request is whole: may it go?"""
         parts, terms, reply = self._parts, self._parts.terms, self._reply
+        if parts.spool is not None and parts.spool.full:
+            parts.journal.spool_size(full=True, size=parts.spool.tally.bytes)
+            self._turn_away(Refusal.STORE_UNAVAILABLE)
+            return
         self._attempt = Attempt(
             parts.hasher.key(self._key),
             parts.tokens.take(),
             int(parts.wall() * 1000),
             terms.lease_ms,
             terms.retention_ms,
-            credential(parts.hasher, terms.credential_headers, reply.head),
+            credential(parts.hasher, terms.credential_headers, reply.head, self._peer.certificate),
             parts.forwarding.url(reply.head, self._peer),
         )
         reply.key_hash = self._attempt.key_hash
@@ -178,9 +183,10 @@ class Exchange:
         """Here is a connection. Behind `send` begins the land where nobody may send again."""
         parts, terms, head = self._parts, self._parts.terms, self._reply.head
         now = parts.deadlines.now()
-        if now >= self._since + terms.lease:
+        slept = parts.wall() * 1000 > self._attempt.first_used + terms.send_within * 1000  # with the machine, maybe
+        if slept or now > self._since + terms.send_within:
             parts.pool.give_back(connection)
-            self._conclude(NotSent(Refusal.OVERLOADED, "the lease was over before the request could be sent"))
+            self._conclude(NotSent(Refusal.OVERLOADED, "too little of the lease was left to send the request"))
             return
         self._phase, self._upstream = _SENT, connection
         request = parts.forwarding.request(head, self._peer, self._request_length)
@@ -263,8 +269,9 @@ class Exchange:
             self._parts.pool.forget(self)
             self._conclude(NotSent(Refusal.OVERLOADED, f"no connection within {terms.connection_timeout:g} s"))
         elif self._phase is _SETTLING:
-            self._parts.journal.late(self._attempt)
-            self._give()
+            if self._settling is None:  # the store's own deadline may have passed in the same tick, and before
+                self._parts.unsettled.discard(self)
+                self._settling = Settling(self._parts, self._record, self._give, None)
         elif self._upstream is not None:
             self._upstream.abort()
             self._answer_ended(Ending.BROKEN, f"no whole answer within {terms.upstream_timeout:g} s")
@@ -277,12 +284,11 @@ class Exchange:
         self._let_go()
         event = judge(outcome, parts.terms.release_statuses)
         self._phase, self._outcome = _SETTLING, outcome
-        self._operation = Operation.RELEASE if event is Event.RELEASE else Operation.SETTLE
         response = outcome.response if isinstance(outcome, Responded) else self._recordable(outcome)
         self._record = Record(attempt, AFTER[event], response)
         self._since = parts.deadlines.now()
         self.deadline = self._since + parts.terms.settle_wait
-        submit(parts, self._operation, self._record, self._recorded)
+        submit(parts, self._record, self._recorded)
         match outcome:
             case Responded():
                 pass
@@ -302,22 +308,28 @@ class Exchange:
 
     def _recorded(self, result: SettleResult) -> None:
         """The store has answered, perhaps when the client has its answer already."""
-        parts, attempt = self._parts, self._attempt
+        parts = self._parts
         journal = parts.journal
+        if isinstance(result, Done):
+            seconds = parts.deadlines.now() - self._since
+            (journal.released if self._released else journal.settled)(seconds)
+        if self._settling is not None:
+            self._settling.answered(result)
+            return
         parts.unsettled.discard(self)
         match result:
             case Done():
-                seconds = parts.deadlines.now() - self._since
-                (journal.settled if self._operation is Operation.SETTLE else journal.released)(seconds)
                 self._give()
-            case Foreign(record):
-                journal.incident(attempt, record.attempt)
-                self._give()
-            case Unavailable(why):
-                journal.store_failure(self._operation.value, why, attempt.key_hash)
-                Settling(parts, self._operation, self._record, self._give)
+            case Foreign() | Unavailable():
+                self.deadline = NEVER
+                self._settling = Settling(parts, self._record, self._give, result)
             case _:
                 assert_never(result)
+
+    @property
+    def _released(self) -> bool:
+        """Whether the key is free again."""
+        return self._record.state is State.ABSENT
 
     def _give(self) -> None:
         """Give the client its answer, once."""
@@ -338,7 +350,7 @@ class Exchange:
 
     def _pass_on(self, response: Response) -> None:
         """The backend's answer, as it came."""
-        released = self._operation is Operation.RELEASE
+        released = self._released
         fields = response.fields if released else response.fields + expires(self._attempt)
         self._reply.tell(response.status, "released" if released else "completed")
         collected = self._collected

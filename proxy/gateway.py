@@ -4,6 +4,7 @@ from typing import assert_never
 
 from proxy.core.policy import Guard, Pass, Policy, Refuse, Retrieve
 from proxy.core.refusal import Refusal
+from proxy.credential import certified
 from proxy.exchange import Exchange
 from proxy.faults import REFUSALS
 from proxy.http1.connection import ServerConnection
@@ -13,7 +14,7 @@ from proxy.http1.message import Fault, RequestHead
 from proxy.http1.server import Receiver
 from proxy.parts import Parts
 from proxy.passthrough import Passage
-from proxy.reply import Reply, give
+from proxy.reply import give
 from proxy.retrieval import Retrieval
 from proxy.turned_away import TurnedAway
 
@@ -32,7 +33,7 @@ class Gateway:
         """See `http1.server.Application`."""
         parts = self._parts
         if self.draining:
-            return TurnedAway(Reply(parts, head, connection), head, Refusal.DRAINING)
+            return TurnedAway(parts, head, connection, Refusal.DRAINING)
         misnamed = not self._lookalikes.isdisjoint(head.found)
         match self._policy.decide(head.method, head.path, head.values(self._key_header), misnamed=misnamed):
             case Guard() as guard:
@@ -40,15 +41,15 @@ class Gateway:
             case Pass():
                 return Passage(parts, head, connection, self._peer(connection))
             case Retrieve(key):
-                return Retrieval(parts, head, key, connection)
+                return Retrieval(parts, head, key, connection, self._peer(connection))
             case Refuse(refusal):
-                return TurnedAway(Reply(parts, head, connection), head, refusal)
+                return TurnedAway(parts, head, connection, refusal)
             case decision:
                 assert_never(decision)
 
     def refuse(self, fault: Fault, connection: ServerConnection) -> None:
         """See `http1.server.Application`."""
-        self._parts.journal.malformed(fault.name)
+        self._parts.journal.unusable(fault.name)
         give(
             connection, self._parts.answers.refuse(REFUSALS[fault], self._parts.tokens.take(), int(self._parts.wall()))
         )
@@ -57,5 +58,9 @@ class Gateway:
         """Found once a connection."""
         peer = connection.context
         if not isinstance(peer, Peer):
-            peer = connection.context = self._parts.forwarding.peer(connection.peer)
+            peer = self._parts.forwarding.peer(connection.peer)
+            if connection.wire is not None:
+                shown = certified(self._parts.hasher, connection.certificate)
+                peer = peer._replace(scheme=b"https", certificate=shown)
+            connection.context = peer
         return peer

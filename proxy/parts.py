@@ -11,6 +11,7 @@ from proxy.http1.forward import Forwarding
 from proxy.http1.pool import Pool
 from proxy.http1.tunnel import Tunnel
 from proxy.store.base import Store
+from proxy.store.spool import Spool
 from proxy.telemetry.journal import Journal
 from proxy.tokens import Tokens
 
@@ -19,14 +20,18 @@ from proxy.tokens import Tokens
 class Terms:
     """What holds for every request. Times in seconds, sizes in bytes."""
 
-    lease: float
+    send_within: float
+    """Counted from before the claim: sent later, an exchange could outlast its lease, and an operator take its key for
+    one whose outcome is not known."""
     lease_ms: int
     retention_ms: int
     upstream_timeout: float
     connection_timeout: float
     """For a place in the pool and for connecting, together."""
+    store_deadline: float
+    """How long the store may take for one operation."""
     settle_wait: float
-    """How long an answer waits for the store to take it."""
+    """How long an answer waits for the store to take it; then it is spooled."""
     max_body: int
     body_timeout: float
     max_record: int
@@ -47,6 +52,8 @@ class Parts:
 
     terms: Terms
     store: Store
+    spool: Spool | None
+    """Where settlements wait for a store that does not take them; None: it forgets, too, when the process ends."""
     pool: Pool
     forwarding: Forwarding
     answers: Answers

@@ -24,7 +24,7 @@ class Passage:
     """Is the receiver of the request, the borrower of a connection, and the listener to the response."""
 
     __slots__ = (
-        "_answered", "_client", "_early", "_early_length", "_ended", "_head", "_parts", "_peer", "_reply",
+        "_answered", "_client", "_early", "_early_length", "_ended", "_head", "_held_back", "_parts", "_peer", "_reply",
         "_resendable", "_sent_at", "_upstream", "deadline",
     )  # fmt: skip
 
@@ -39,6 +39,8 @@ class Passage:
         """What came of the body before there was a connection."""
         self._early_length = 0
         self._ended = False
+        self._held_back = False
+        """The upstream does not take the body as fast as it comes."""
         self._answered = False
         self._resendable = head.method in (b"GET", b"HEAD") and head.length == 0
         self._sent_at = NEVER
@@ -70,6 +72,8 @@ class Passage:
     def connected(self, connection: UpstreamConnection) -> None:
         """Here is a connection."""
         head = self._head
+        if not self._ended and self._early_length >= WINDOW:
+            self._client.resume_reading()  # before anything is sent, which may pause it again
         upgrading = self._parts.terms.max_tunnels > 0 and asks_for_tunnel(head)
         hop = UPGRADE if upgrading else b""
         request = self._parts.forwarding.request(head, self._peer, head.length, hop)
@@ -85,8 +89,6 @@ class Passage:
         self._sent_at = self._parts.deadlines.now()
         self._extend()
         if not self._ended:
-            if self._early_length >= WINDOW:
-                self._client.resume_reading()
             self._client.wants_body()
 
     def not_connected(self, why: str) -> None:
@@ -97,8 +99,6 @@ class Passage:
         """A piece of the body."""
         if self._upstream is not None:
             self._upstream.upload(self._framed(data))
-            if not self._answered:
-                self._extend()
             return
         self._early.append(data)
         self._early_length += len(data)
@@ -109,6 +109,7 @@ class Passage:
         """The request is whole."""
         self._ended = True
         if self._upstream is not None:
+            self._extend()
             if self._head.length == CHUNKED:
                 self._upstream.upload(LAST_CHUNK)
             self._upstream.uploaded()
@@ -127,10 +128,14 @@ class Passage:
 
     def upload_paused(self) -> None:
         """The upstream is slow."""
+        self._held_back = True
+        self._extend()
         self._client.pause_reading()
 
     def upload_resumed(self) -> None:
         """It reads on."""
+        self._held_back = False
+        self._extend()
         self._client.resume_reading()
 
     def _framed(self, data: bytes) -> bytes:
@@ -225,7 +230,9 @@ class Passage:
     # -- the end ------------------------------------------------------------------------------------------------
 
     def _extend(self) -> None:
-        self.deadline = self._parts.deadlines.now() + self._parts.terms.upstream_timeout
+        """As long as the body is to come, it is the client that is waited for, and its connection knows how long."""
+        waits = self._ended or self._held_back
+        self.deadline = self._parts.deadlines.now() + self._parts.terms.upstream_timeout if waits else NEVER
 
     def _fail(self, refusal: Refusal, why: str) -> None:
         self._leave()

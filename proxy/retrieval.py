@@ -12,6 +12,7 @@ from proxy.credential import credential
 from proxy.deadlines import NEVER
 from proxy.faults import REFUSALS
 from proxy.http1.connection import ServerConnection
+from proxy.http1.forward import Peer
 from proxy.http1.message import Fault, RequestHead
 from proxy.parts import Parts
 from proxy.reply import Reply
@@ -25,13 +26,13 @@ _WAIT = re.compile(rb"(?:^|[,;])\s*wait\s*=\s*\"?([0-9]{1,6})\"?\s*(?:$|[,;])", 
 class Retrieval:
     """One question for a key. With `Prefer: wait=N` (RFC 7240 §4.3) a key in progress is waited for."""
 
-    def __init__(self, parts: Parts, head: RequestHead, key: bytes, client: ServerConnection) -> None:
+    def __init__(self, parts: Parts, head: RequestHead, key: bytes, client: ServerConnection, peer: Peer) -> None:
         self.deadline = NEVER
         self._parts = parts
         self._key = key
         self._reply = Reply(parts, head, client)
         self._reply.key_hash = parts.hasher.key(key)
-        self._credential = credential(parts.hasher, parts.terms.credential_headers, head)
+        self._credential = credential(parts.hasher, parts.terms.credential_headers, head, peer.certificate)
         self._until = parts.deadlines.now() + min(_wait(head), parts.terms.wait_max)
         self._pause = POLL_FIRST
         self._asked = 0.0
@@ -43,6 +44,7 @@ class Retrieval:
 
     def started(self) -> None:
         """The body is awaited, so that the connection can be kept."""
+        self._reply.client.body_within(self._parts.terms.body_timeout)
 
     def received(self, data: bytes) -> None:
         """Nothing."""

@@ -1,5 +1,6 @@
 """`idempotency-proxy serve`: the proxy in one process, or in several."""
 
+import asyncio
 import signal
 
 import structlog
@@ -9,10 +10,11 @@ from prometheus_client import CollectorRegistry
 from config.settings import Settings
 from proxy.app import App
 from proxy.ops.server import OpsServer
-from proxy.process import Signals, address, listen, raise_file_limit
+from proxy.process import Signals, listen, place, raise_file_limit, unlisten
 from proxy.store.base import StoreRefused, StoreUnavailable
 from proxy.telemetry.logs import configure
 from proxy.telemetry.metrics import Exposition
+from proxy.tls import BadFile
 from proxy.workers import supervise
 
 
@@ -25,7 +27,7 @@ def serve(settings: Settings) -> int:
             uvloop.run(_run_alone(settings))
         else:
             uvloop.run(supervise(settings))
-    except (StoreUnavailable, StoreRefused) as error:
+    except (StoreUnavailable, StoreRefused, BadFile) as error:
         structlog.get_logger("proxy").error("cannot start", reason=str(error))
         return 1
     except OSError as error:
@@ -35,20 +37,22 @@ def serve(settings: Settings) -> int:
 
 
 async def _run_alone(settings: Settings) -> None:
-    """The whole proxy in one process; raise StoreUnavailable, StoreRefused or OSError where it cannot start."""
+    """The whole proxy in one process; raise StoreUnavailable, StoreRefused, BadFile or OSError where it cannot
+    start."""
     log = structlog.get_logger("proxy")
     signals = Signals(signal.SIGTERM, signal.SIGINT)
-    sock = listen(settings)
     app = App(settings)
+    sock = listen(settings)
     registry = CollectorRegistry()
     registry.register(Exposition(lambda: [app.metrics.snapshot()]))
-    ops = OpsServer(*settings.ops_listen, registry, app.ready)
+    ops = OpsServer(settings.ops_listen.host, settings.ops_listen.port, registry, app.ready)
+    reloading = asyncio.create_task(signals.at_hangup(app.reload))
     try:
         ops_address = await ops.start()
         await app.start(sock)
         log.info(
             "started",
-            listen=f"http://{address(sock)}",
+            listen=place(sock, settings),
             upstream=str(settings.upstream.url),
             store=app.store.place,
             ops=f"http://{ops_address}",
@@ -57,6 +61,9 @@ async def _run_alone(settings: Settings) -> None:
         await signals.stop.wait()
         log.info("stopping")
     finally:
+        reloading.cancel()
+        await asyncio.gather(reloading, return_exceptions=True)
+        unlisten(sock)
         await app.stop(signals.hurry)
         await ops.stop()
         sock.close()

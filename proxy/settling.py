@@ -1,73 +1,150 @@
-"""A settlement that the store did not take at once: repeated until it is there, behind the client's back."""
+"""A settlement that the store has not taken at once: it goes into the spool, and its answer to the client. What cannot
+be spooled either is repeated from memory until the store has it."""
 
 from collections.abc import Callable
-from enum import Enum
 from typing import assert_never
 
+from proxy.core.lifecycle import State
 from proxy.core.record import Record
 from proxy.deadlines import NEVER
 from proxy.parts import Parts
 from proxy.store.base import Done, Foreign, SettleResult, Unavailable
 
 RETRY_FIRST, RETRY_MOST = 0.2, 5.0
-"""Seconds between two tries, doubled each time."""
+"""Seconds between two tries from memory, doubled each time."""
+SPOOL_WAIT = 1.0
+"""Seconds that an answer waits for the spool; then it is given first, and the log says that it is nowhere on a disk."""
 
 
-class Operation(Enum):
-    """What is done to the key."""
-
-    SETTLE = "settle"
-    RELEASE = "release"
-
-
-def submit(parts: Parts, operation: Operation, record: Record, done: Callable[[SettleResult], None]) -> None:
-    """Ask the store, once."""
-    (parts.store.settle if operation is Operation.SETTLE else parts.store.release)(record, done)
+def submit(parts: Parts, record: Record, done: Callable[[SettleResult], None]) -> None:
+    """Ask the store, once: to release the key where *record* is absent, else to write it down."""
+    (parts.store.release if record.state is State.ABSENT else parts.store.settle)(record, done)
 
 
 class Settling:
-    """Begins with a first try that failed. *there* is called when the store has the record, or never will."""
+    """Begins when the store has failed (*said*), or has said nothing yet (None) and the answer should leave: then
+    `answered` is told what it says after all. *there* is called when the answer may leave: once it is safe on a disk,
+    or at the latest after `SPOOL_WAIT`. It may be called more than once."""
 
-    __slots__ = ("_operation", "_parts", "_pause", "_record", "_there", "deadline")
+    __slots__ = ("_asked", "_entry", "_keeping", "_parts", "_pause", "_record", "_settled", "_there", "deadline")
 
-    def __init__(self, parts: Parts, operation: Operation, record: Record, there: Callable[[], None]) -> None:
+    def __init__(
+        self, parts: Parts, record: Record, there: Callable[[], None], said: Foreign | Unavailable | None
+    ) -> None:
         self._parts = parts
-        self._operation = operation
         self._record = record
         self._there = there
+        self._asked = said is None
+        """Whether the store is at it."""
+        self._keeping = parts.spool is not None
+        """Whether the spool is."""
+        self._entry: int | None = None
+        """Its number in the spool, once it is there."""
+        self._settled = False
         self._pause = RETRY_FIRST
         self.deadline = NEVER
         parts.unsettled.add(self)
         parts.deadlines.add(self)
-        self._again_later()
+        if said is not None:
+            self.answered(said)
+        if not self._settled:
+            self._keep()
+
+    def _keep(self) -> None:
+        parts = self._parts
+        if parts.spool is None:
+            self._answer_first()
+        else:
+            self.deadline = parts.deadlines.now() + SPOOL_WAIT
+            parts.spool.put(self._record, parts.terms.store_deadline if self._asked else 0.0, self._kept)
+
+    def _answer_first(self) -> None:
+        """It is in this process's memory only."""
+        self._parts.journal.late(self._record.attempt, spooled=False)
+        self._there()
+
+    # -- the spool ----------------------------------------------------------------------------------------------
+
+    def _kept(self, result: int | Unavailable) -> None:
+        """It has been written; or will not be. Either may come later than anyone waits for."""
+        match result:
+            case Unavailable(why):
+                if self._keeping:
+                    self._not_kept(why)
+            case entry:
+                self._keeping, self._entry, self.deadline = False, entry, NEVER
+                if self._settled:
+                    self._drop_entry()
+                else:
+                    self._parts.journal.late(self._record.attempt, spooled=True)
+                    self._leave()
+
+    def _not_kept(self, why: str) -> None:
+        self._keeping, self.deadline = False, NEVER
+        if not self._settled:
+            self._parts.journal.spool_failure(why, self._record.attempt.key_hash)
+            self._answer_first()
+            if not self._asked:
+                self._again_later()
+
+    def _drop_entry(self) -> None:
+        if self._entry is not None and self._parts.spool is not None:
+            self._parts.spool.remove(self._entry)
+
+    @property
+    def _spooled(self) -> bool:
+        """It is in the spool, or on its way there: what is to be done, is done by who delivers it."""
+        return self._keeping or self._entry is not None
+
+    # -- the store ----------------------------------------------------------------------------------------------
+
+    def answered(self, result: SettleResult) -> None:
+        """The store has said something after all."""
+        self._asked = False
+        journal, attempt = self._parts.journal, self._record.attempt
+        match result:
+            case Done():
+                self._over()
+            case Foreign(owner) if self._record.state is State.ABSENT:
+                journal.overtaken(attempt, owner.attempt)
+                self._over()
+            case Foreign(owner):
+                if not self._spooled:
+                    journal.incident(attempt, owner.attempt)
+                    self._over()
+            case Unavailable(why):
+                journal.store_failure(self._operation, why, attempt.key_hash)
+                if not self._spooled:
+                    self._again_later()
+            case _:
+                assert_never(result)
+
+    @property
+    def _operation(self) -> str:
+        return "release" if self._record.state is State.ABSENT else "settle"
 
     def _again_later(self) -> None:
         self.deadline = self._parts.deadlines.now() + self._pause
         self._pause = min(self._pause * 2, RETRY_MOST)
 
     def overdue(self) -> None:
-        """Time for the next try, unless whatever would be recorded would be gone by now."""
+        """The spool is slow; or it is time for the next try, unless what would be recorded would be gone by now."""
         self.deadline = NEVER
-        if self._record.attempt.expires <= self._parts.wall():
-            self._over()
+        if self._keeping:
+            self._not_kept(f"not written within {SPOOL_WAIT:g} s")
+        elif self._record.attempt.expires <= self._parts.wall():
+            self._leave()
         else:
-            submit(self._parts, self._operation, self._record, self._answered)
-
-    def _answered(self, result: SettleResult) -> None:
-        journal, attempt = self._parts.journal, self._record.attempt
-        match result:
-            case Done():
-                self._over()
-            case Foreign(record):
-                journal.incident(attempt, record.attempt)
-                self._over()
-            case Unavailable(why):
-                journal.store_failure(self._operation.value, why, attempt.key_hash)
-                self._again_later()
-            case _:
-                assert_never(result)
+            self._asked = True
+            submit(self._parts, self._record, self.answered)
 
     def _over(self) -> None:
+        """The store has it, or never will."""
+        self._settled = True
+        self._drop_entry()
+        self._leave()
+
+    def _leave(self) -> None:
         self._parts.deadlines.discard(self)
         self._parts.unsettled.discard(self)
         self._there()

@@ -1,7 +1,9 @@
 """The story of a request that is refused by what its head says."""
 
 from proxy.core.refusal import Refusal
+from proxy.http1.connection import ServerConnection
 from proxy.http1.message import CHUNKED, Fault, RequestHead
+from proxy.parts import Parts
 from proxy.reply import Reply
 
 SWALLOWED = 64 * 1024
@@ -11,8 +13,9 @@ SWALLOWED = 64 * 1024
 class TurnedAway:
     """Answers when the body is over, if that is soon: an answer in the middle of a body costs the connection."""
 
-    def __init__(self, reply: Reply, head: RequestHead, refusal: Refusal) -> None:
-        self._reply = reply
+    def __init__(self, parts: Parts, head: RequestHead, client: ServerConnection, refusal: Refusal) -> None:
+        self._reply = Reply(parts, head, client)
+        self._body_timeout = parts.terms.body_timeout
         self._refusal = refusal
         self._at_once = head.expects_continue or head.length == CHUNKED or head.length > SWALLOWED
 
@@ -24,6 +27,8 @@ class TurnedAway:
         """Only what cannot wait."""
         if self._at_once:
             self._reply.refuse(self._refusal)
+        else:
+            self._reply.client.body_within(self._body_timeout)
 
     def received(self, data: bytes) -> None:
         """Of no interest."""

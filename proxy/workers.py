@@ -14,17 +14,20 @@ import uvloop
 from prometheus_client import CollectorRegistry
 
 from config.settings import Settings
-from proxy.app import App, store_of
+from proxy.app import SPOOL_FULL, App, listener_tls, spool_of, store_of, upstream
 from proxy.deadlines import Deadlines
 from proxy.ops.server import OpsServer
-from proxy.process import Signals, address, listen
-from proxy.store.base import StoreRefused, StoreUnavailable
+from proxy.process import Signals, listen, place, unlisten
+from proxy.store.base import Store, StoreRefused, StoreUnavailable
 from proxy.telemetry.logs import configure
 from proxy.telemetry.metrics import Exposition
 from proxy.telemetry.shared import bury, collect, publish
+from proxy.tls import BadFile
 
 RESTART_AFTER = 1.0
 """Seconds before a worker that died is started again: one that dies at once must not keep a core busy."""
+_NOT_YET = {signal.SIGINT, signal.SIGHUP}
+"""What a worker that is starting must not die of."""
 KILL_AFTER = 5.0
 """Seconds beyond the drain timeout before a worker that does not end is killed."""
 
@@ -32,11 +35,12 @@ KILL_AFTER = 5.0
 def work(settings: Settings, sock: socket.socket, metrics: Path) -> None:
     """A worker's process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent passes it on, once
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until `Signals` hears it: the files are read after that anyway
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _NOT_YET)
     configure(settings.log.level, settings.log.format)
     try:
         uvloop.run(_work(settings, sock, metrics))
-    except (StoreUnavailable, StoreRefused) as error:
+    except (StoreUnavailable, StoreRefused, BadFile) as error:
         structlog.get_logger("proxy").error("worker cannot start", reason=str(error))
         raise SystemExit(1) from None
 
@@ -46,10 +50,13 @@ async def _work(settings: Settings, sock: socket.socket, metrics: Path) -> None:
     _end_with_the_parent(signals)
     app = App(settings)
     publishing = asyncio.create_task(publish(app.metrics.snapshot, metrics, str(os.getpid())))
+    reloading = asyncio.create_task(signals.at_hangup(app.reload))
     try:
         await app.start(sock)
         await signals.stop.wait()
     finally:
+        reloading.cancel()
+        await asyncio.gather(reloading, return_exceptions=True)
         await app.stop(asyncio.Event())  # never in a hurry: that is the parent's to say, and it kills
         publishing.cancel()
         await asyncio.gather(publishing, return_exceptions=True)
@@ -87,15 +94,21 @@ class Workers:
         """Keep one alive, for ever."""
         while True:
             process = self._context.Process(target=work, args=(self._settings, self._sock, self._metrics))
-            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # inherited, until the worker can ignore it
+            signal.pthread_sigmask(signal.SIG_BLOCK, _NOT_YET)  # inherited, until the worker can ignore them
             process.start()
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _NOT_YET)
             self._running.add(process)
             await _ended(process)
             self._running.discard(process)
             structlog.get_logger("proxy").error("worker died", pid=process.pid, exit=process.exitcode)
             bury(self._metrics, str(process.pid))
             await asyncio.sleep(RESTART_AFTER)
+
+    async def hang_up(self) -> None:
+        """Pass SIGHUP on."""
+        for process in self._running:
+            if process.pid is not None and process.is_alive():  # looked at, and not reaped: the number is still its own
+                os.kill(process.pid, signal.SIGHUP)
 
     async def stop(self, hurry: asyncio.Event, within: float) -> None:
         """End all: well, within *within* seconds or until *hurry*; then by force."""
@@ -124,15 +137,27 @@ async def _ended(process: BaseProcess) -> None:
 
 
 async def supervise(settings: Settings) -> None:
-    """The whole proxy in several processes; raise StoreUnavailable, StoreRefused or OSError where it cannot start."""
+    """The whole proxy in several processes; raise StoreUnavailable, StoreRefused, BadFile or OSError where it cannot
+    start."""
     with tempfile.TemporaryDirectory(prefix="idempotency-proxy-metrics-") as directory:
         await _supervise(settings, Path(directory))
+
+
+async def _try_spool(settings: Settings, store: Store) -> None:
+    """Told once, and here, where the workers could not use it."""
+    spool = spool_of(settings, store)
+    if spool is not None:
+        try:
+            await spool.open()
+        finally:
+            await spool.close()
 
 
 async def _supervise(settings: Settings, metrics: Path) -> None:
     log = structlog.get_logger("proxy")
     signals = Signals(signal.SIGTERM, signal.SIGINT)
     store = store_of(settings, Deadlines())
+    listener_tls(settings), upstream(settings)  # told once, and here, where the workers could not use them
     sock = listen(settings)
     workers = Workers(settings, sock, metrics)
 
@@ -141,6 +166,8 @@ async def _supervise(settings: Settings, metrics: Path) -> None:
             return "draining"
         if workers.alive < settings.workers:
             return f"{workers.alive} of {settings.workers} workers are alive"
+        if sum(worker["gauges"].get("spool_bytes", 0) for worker in collect(metrics)) >= settings.spool.max_size:
+            return SPOOL_FULL
         try:
             await store.ping()
         except StoreUnavailable as error:
@@ -149,15 +176,16 @@ async def _supervise(settings: Settings, metrics: Path) -> None:
 
     registry = CollectorRegistry()
     registry.register(Exposition(lambda: collect(metrics)))
-    ops = OpsServer(*settings.ops_listen, registry, ready)
-    keeping: list[asyncio.Task[None]] = []
+    ops = OpsServer(settings.ops_listen.host, settings.ops_listen.port, registry, ready)
+    keeping = [asyncio.create_task(signals.at_hangup(workers.hang_up))]
     try:
         await store.open()
+        await _try_spool(settings, store)
         ops_address = await ops.start()
-        keeping = [asyncio.create_task(workers.keep()) for _ in range(settings.workers)]
+        keeping += [asyncio.create_task(workers.keep()) for _ in range(settings.workers)]
         log.info(
             "started",
-            listen=f"http://{address(sock)}",
+            listen=place(sock, settings),
             upstream=str(settings.upstream.url),
             store=store.place,
             ops=f"http://{ops_address}",
@@ -166,6 +194,7 @@ async def _supervise(settings: Settings, metrics: Path) -> None:
         await signals.stop.wait()
         log.info("stopping")
     finally:
+        unlisten(sock)
         sock.close()  # the workers close theirs as they stop: nobody shall connect to a door that stays shut
         for task in keeping:
             task.cancel()

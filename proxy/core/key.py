@@ -36,11 +36,20 @@ class Hasher:
     def __init__(self, secret: bytes) -> None:
         self._key = blake2b(digest_size=HASH_SIZE, key=secret, person=b"key")
         self._credential = blake2b(digest_size=HASH_SIZE, key=secret, person=b"credential")
+        self._fingerprint = blake2b(digest_size=HASH_SIZE, key=secret, person=b"fingerprint")
 
     def key(self, key: bytes) -> bytes:
         """The 16 bytes under which the record of *key* lies."""
         hashed = self._key.copy()  # a third of what setting one up costs
         hashed.update(key)
+        return hashed.digest()
+
+    def fingerprint(self, *ways: str) -> bytes:
+        """16 bytes that are the same for two proxies only if they find the same key in a request, and the same name for
+        it: by their secret, and by their *ways* of finding it."""
+        hashed = self._fingerprint.copy()
+        for way in ways:
+            hashed.update(way.encode() + b"\0")
         return hashed.digest()
 
     def credential(self, name: bytes, value: bytes) -> bytes:

@@ -7,9 +7,9 @@
         ├────────────────────┘  └────────────▶ unknown ───────────┤
         └──────────────────────────────────────────────────────────┘
 
-Two transitions leave *unknown* before it expires: a late answer (the backend's own response, found after all), and an
-operator, who looked at the backend and knows. There is no takeover: nothing leads from *in_progress* or *unknown* back
-to a second attempt by itself.
+Three transitions leave *unknown* before it expires: a late answer (the backend's own response, found after all), and an
+operator, who looked at the backend and knows that it did what was asked, or that it did nothing. There is no takeover:
+nothing leads from *in_progress* or *unknown* back to a second attempt by itself.
 """
 
 from collections.abc import Mapping
@@ -34,6 +34,7 @@ class Event(StrEnum):
     LOSE = "lose"  # the request may have been sent, and what became of it is not known
     RELEASE = "release"  # the request provably never reached the backend, or was turned away before it was treated
     EXPIRE = "expire"  # the retention, counted from the first use, is over
+    OPERATOR_COMPLETE = "operator_complete"  # an operator knows what the backend did
     OPERATOR_RELEASE = "operator_release"  # an operator knows that the backend did nothing
 
 
@@ -45,6 +46,7 @@ TRANSITIONS: Mapping[tuple[State, Event], State] = MappingProxyType(
         (State.IN_PROGRESS, Event.RELEASE): State.ABSENT,
         (State.IN_PROGRESS, Event.EXPIRE): State.ABSENT,
         (State.UNKNOWN, Event.COMPLETE): State.COMPLETED,
+        (State.UNKNOWN, Event.OPERATOR_COMPLETE): State.COMPLETED,
         (State.UNKNOWN, Event.OPERATOR_RELEASE): State.ABSENT,
         (State.UNKNOWN, Event.EXPIRE): State.ABSENT,
         (State.COMPLETED, Event.EXPIRE): State.ABSENT,

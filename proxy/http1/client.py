@@ -232,7 +232,7 @@ class UpstreamConnection(asyncio.Protocol):
         if end < 4:
             self._buffer = data
             return b""
-        head = read_response(data[:end], self._method, self._limits)
+        head = read_response(data[:end], self._method)
         if head is None or (head.status == 101 and not self._may_switch(head)):
             self._fail(UNUSABLE)
             return b""

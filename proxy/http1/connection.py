@@ -16,7 +16,7 @@ from typing import cast
 from proxy.deadlines import NEVER
 from proxy.http1.body import LAST_CHUNK, BodyReader, MalformedBody, body_reader, chunk
 from proxy.http1.message import Fault, RequestHead, read_request
-from proxy.http1.server import Receiver, Server
+from proxy.http1.server import MOST_LINGERING, Receiver, Server
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 LINGER_SECONDS = 2.0
@@ -46,6 +46,8 @@ class ServerConnection(asyncio.Protocol):
         self.deadline = NEVER
         self.peer = ""
         """The client's address, without port."""
+        self.wire: asyncio.Transport | None = None
+        """What carries the records of TLS; None: the client came without."""
         self.context: object = None
         """Whatever the application keeps for the connection."""
         self._server = server
@@ -56,6 +58,7 @@ class ServerConnection(asyncio.Protocol):
         self._phase = _HEAD
         self._buffer = b""
         self._searched = 0
+        """How much of the buffer was looked through for the end of a head; 0: nobody has looked yet."""
         self._head: RequestHead | None = None
         self._body: BodyReader | None = None
         self._body_deadline = NEVER
@@ -76,6 +79,12 @@ class ServerConnection(asyncio.Protocol):
         self._until_close = False
         """The answer's body ends with the connection."""
         self._lingered = 0
+
+    @property
+    def certificate(self) -> bytes:
+        """The one that the client has shown, in DER, verified; empty: none."""
+        tls = self._transport.get_extra_info("ssl_object")
+        return b"" if tls is None else tls.getpeercert(binary_form=True) or b""
 
     # -- towards the receiver -----------------------------------------------------------------------------------
 
@@ -181,11 +190,12 @@ class ServerConnection(asyncio.Protocol):
             self.peer = peername[0]
             self._socket().setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # asyncio leaves it out at times
         server = self._server
-        server.connections.add(self)
         server.deadlines.add(self)
         self.deadline = self._now() + self._limits.head_timeout
-        if len(server.connections) > self._limits.connections:
-            self._refuse(Fault.OVERLOADED)
+        if len(server.connections) < self._limits.connections:
+            server.connections.add(self)
+        else:
+            self._turn_away()
 
     def data_received(self, data: bytes) -> None:
         try:
@@ -214,17 +224,18 @@ class ServerConnection(asyncio.Protocol):
         self._outbox.flush()
         if self._phase is _TUNNEL and self._receiver is not None:
             self._receiver.ended()
-        return self._phase is _WORK or bool(unread)
+        return (self._phase is _WORK or bool(unread)) and self._transport.can_write_eof()  # TLS has no half-close here
 
     def connection_lost(self, _error: Exception | None) -> None:
         self._server.connections.discard(self)
+        self._server.surplus.discard(self)
         self._server.deadlines.discard(self)
         self._drop_receiver()
         self._phase = _CLOSED
 
     def pause_writing(self) -> None:
         self._stuck = True
-        self._backlog = self._transport.get_write_buffer_size()
+        self._backlog = self._unsent()
         self.deadline = self._now() + self._limits.write_timeout
         if self._receiver is not None:
             self._receiver.answer_paused()
@@ -244,7 +255,7 @@ class ServerConnection(asyncio.Protocol):
     def overdue(self) -> None:
         """The client is too slow, with whatever it is at."""
         self.deadline = NEVER
-        before, self._backlog = self._backlog, self._transport.get_write_buffer_size()
+        before, self._backlog = self._backlog, self._unsent()
         if self._backlog and (self._backlog < before or not before):  # it reads, if slowly
             self.deadline = self._now() + self._limits.write_timeout
         elif self._backlog or self._phase is _LINGER or self._phase is _CLOSED:
@@ -295,8 +306,8 @@ class ServerConnection(asyncio.Protocol):
         """The head is not whole yet: keep it, as long as it can still become one within the limits."""
         if not self._buffer:
             self.deadline = self._now() + self._limits.head_timeout
-        self._buffer, self._searched = data, max(0, len(data) - 3)
-        if len(data) > self._limits.request_line and b"\r\n" not in data:
+        self._buffer, self._searched = data, max(1, len(data) - 3)
+        if len(data) > self._limits.request_line + 1 and b"\r\n" not in data:  # the last byte may be its CR
             self._refuse(Fault.URI_TOO_LONG)
         elif len(data) > self._limits.head:
             self._refuse(Fault.FIELDS_TOO_LARGE)
@@ -345,12 +356,23 @@ class ServerConnection(asyncio.Protocol):
             self._await_body()
             return
         self._phase, self.deadline, self._buffer, self._body = _WORK, NEVER, rest, None
+        self._transport.resume_reading()  # which the receiver may have paused with its last piece
         receiver.ended()
 
     def _refuse(self, fault: Fault) -> None:
         """Answer what is no usable request. Nothing behind it can be trusted."""
         self._keep_alive = False
         self._server.application.refuse(fault, self)
+
+    def _turn_away(self) -> None:
+        """One connection too many."""
+        surplus = self._server.surplus
+        surplus.add(self)
+        if len(surplus) > MOST_LINGERING:
+            self._phase = _CLOSED
+        self._refuse(Fault.OVERLOADED)
+        if self._phase is _CLOSED:
+            self._close()
 
     # -- answering ----------------------------------------------------------------------------------------------
 
@@ -380,7 +402,8 @@ class ServerConnection(asyncio.Protocol):
             self._linger()
         elif self._keep_alive and (self._buffer or not self._half_closed):
             self._phase = _HEAD
-            self.deadline = self._now() + self._limits.keepalive_timeout
+            if not self._stuck:  # else `resume_writing` does it
+                self.deadline = self._now() + self._limits.keepalive_timeout
             if self._buffer:
                 asyncio.get_running_loop().call_soon(self._next)
         else:
@@ -397,8 +420,8 @@ class ServerConnection(asyncio.Protocol):
     def _close(self) -> None:
         """Close, when what was given is written; an answer that nobody takes is dropped."""
         self._phase = _CLOSED
-        self.deadline = self._now() + self._limits.write_timeout
         self._outbox.flush()
+        self.deadline = self._now() + (self._limits.write_timeout if self._unsent() else LINGER_SECONDS)
         self._transport.close()
 
     def _linger(self) -> None:
@@ -406,12 +429,14 @@ class ServerConnection(asyncio.Protocol):
             return
         self._phase = _LINGER
         self.deadline = self._now() + LINGER_SECONDS
-        if self._half_closed or not self._transport.can_write_eof():
+        self._outbox.flush()
+        if self._half_closed:
             self._close()
-        else:
-            self._outbox.flush()
+        elif self._transport.can_write_eof():
             self._transport.write_eof()
             self._transport.resume_reading()
+        else:
+            self._transport.close()  # TLS says so to the client, and reads on, for nobody, until the client closes, too
 
     def _drop_receiver(self) -> None:
         """The client is gone."""
@@ -425,6 +450,11 @@ class ServerConnection(asyncio.Protocol):
                 receiver.gone()
         except Exception:  # as in data_received
             logging.getLogger(__name__).exception("a request's receiver failed as its client went")
+
+    def _unsent(self) -> int:
+        """Bytes that the client has not taken yet."""
+        beneath = 0 if self.wire is None else self.wire.get_write_buffer_size()
+        return self._transport.get_write_buffer_size() + beneath
 
     def _socket(self) -> socket.socket:
         return cast("socket.socket", self._transport.get_extra_info("socket"))

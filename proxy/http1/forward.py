@@ -20,6 +20,8 @@ _NEVER_DROPPED = frozenset((b"content-length", b"host", b"x-request-id"))
 """Whatever Connection says of them: without its length a message has another end, and an id that a client gave is not
 replaced."""
 
+_NEVER_DROPPED_FROM_ANSWERS = _NEVER_DROPPED | {b"date"}  # RFC 9110 §6.6.1
+
 
 class Peer(NamedTuple):
     """Who is at the other end of a client's connection."""
@@ -27,6 +29,10 @@ class Peer(NamedTuple):
     address: str
     trusted: bool
     """Its X-Forwarded-* are true."""
+    scheme: bytes = b"http"
+    """By which it came."""
+    certificate: bytes = b""
+    """What stands for the certificate that it has shown; empty: none."""
 
 
 class Forwarding:
@@ -76,21 +82,21 @@ class Forwarding:
                 without(head.block, _REPLACED | named if named else _REPLACED),
                 framing,
                 self._via[head.minor],
-                _forwarded_trusted(head, peer) if peer.trusted else _forwarded(peer.address, head.host),
+                _forwarded_trusted(head, peer) if peer.trusted else _forwarded(peer.address, peer.scheme, head.host),
             )
         )
 
     def url(self, head: RequestHead, peer: Peer) -> bytes:
         """The URL as the client called it."""
-        scheme, host = _called(head) if peer.trusted else (b"http", head.host)
+        scheme, host = _called(head, peer) if peer.trusted else (peer.scheme, head.host)
         return b"%b://%b%b" % (scheme, host, head.target)
 
 
-def _called(head: RequestHead) -> tuple[bytes, bytes]:
+def _called(head: RequestHead, peer: Peer) -> tuple[bytes, bytes]:
     """Scheme and host that the client called, in the words of a trusted peer where it has any."""
     schemes = [scheme for scheme in head.values(b"x-forwarded-proto") if scheme.lower() in (b"http", b"https")]
     hosts = [host for host in head.values(b"x-forwarded-host") if valid_host(host)]
-    return (schemes or [b"http"])[-1].lower(), (hosts or [head.host])[-1]
+    return (schemes or [peer.scheme])[-1].lower(), (hosts or [head.host])[-1]
 
 
 def _forwarded_trusted(head: RequestHead, peer: Peer) -> bytes:
@@ -98,15 +104,16 @@ def _forwarded_trusted(head: RequestHead, peer: Peer) -> bytes:
     before = head.values(b"x-forwarded-for")
     return b"X-Forwarded-For: %b\r\nX-Forwarded-Proto: %b\r\nX-Forwarded-Host: %b\r\n\r\n" % (
         b", ".join([*before, peer.address.encode("ascii") or b"unknown"]),
-        *_called(head),
+        *_called(head, peer),
     )
 
 
 @lru_cache(maxsize=256)
-def _forwarded(address: str, host: bytes) -> bytes:
+def _forwarded(address: str, scheme: bytes, host: bytes) -> bytes:
     """What anybody else says is replaced."""
-    return b"X-Forwarded-For: %b\r\nX-Forwarded-Proto: http\r\nX-Forwarded-Host: %b\r\n\r\n" % (
+    return b"X-Forwarded-For: %b\r\nX-Forwarded-Proto: %b\r\nX-Forwarded-Host: %b\r\n\r\n" % (
         address.encode("ascii") or b"unknown",
+        scheme,
         host,
     )
 
@@ -137,4 +144,4 @@ def framed(head: ResponseHead, method: bytes, length: int, gives_way: bytes = b"
 
 @lru_cache(maxsize=256)
 def _dropped(named: frozenset[bytes], gives_way: bytes) -> frozenset[bytes]:
-    return HOP_BY_HOP | (named - _NEVER_DROPPED) | {gives_way}
+    return HOP_BY_HOP | (named - _NEVER_DROPPED_FROM_ANSWERS) | {gives_way}

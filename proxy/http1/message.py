@@ -182,9 +182,16 @@ def read_request(data: bytes, limits: Limits, watched: Watched = _REQUEST) -> Re
 
 
 def _why_refused(data: bytes) -> Fault:
-    """llhttp's errors are texts; one deserves a status of its own: a coding that is not understood (RFC 9112 §6.1)."""
+    """llhttp's errors are texts; one deserves a status of its own: a coding that is not understood."""
     codings = _CODINGS(data)
-    return Fault.CODING if len(codings) == 1 and codings[0].strip().lower() != b"chunked" else Fault.BAD_REQUEST
+    return _coding_fault(codings[0]) if len(codings) == 1 else Fault.BAD_REQUEST
+
+
+def _coding_fault(value: bytes) -> Fault:
+    """Of a Transfer-Encoding that is not just chunked: not understood (501), or, where chunked is not the last of its
+    codings, without an end that anybody could know (400; RFC 9112 §6.1, §6.3)."""
+    *others, last = value.lower().split(b",")
+    return Fault.CODING if others and last.strip(b" \t") == b"chunked" else Fault.BAD_REQUEST
 
 
 _RequestFraming = tuple[bytes, frozenset[bytes], int, bool]
@@ -207,7 +214,7 @@ def _request_framing(found: dict[bytes, bytes], repeated: bool, block: bytes, mi
         if minor == 0:
             return Fault.BAD_REQUEST
         if found[b"transfer-encoding"].lower() != b"chunked":
-            return Fault.CODING
+            return _coding_fault(found[b"transfer-encoding"])
         length = CHUNKED
     connection = _connection(found, repeated, block)
     if connection is None:
@@ -277,7 +284,7 @@ def _read_status_line(line: bytes) -> tuple[int, int, bytes] | None:
     return int(version), int(status), reason or b""
 
 
-def read_response(data: bytes, method: bytes, limits: Limits) -> ResponseHead | None:
+def read_response(data: bytes, method: bytes) -> ResponseHead | None:
     """*data*: a head from its first byte to the end of its empty line, the answer to a *method*. None: unusable; the
     connection cannot be used any more (RFC 9112 §6.3: its end would be guessed)."""
     end = data.index(b"\r\n")
@@ -286,8 +293,6 @@ def read_response(data: bytes, method: bytes, limits: Limits) -> ResponseHead | 
         return None
     minor, status, reason = line
     block = trimmed(data[end:-4])
-    if block.count(b"\r") > limits.fields:
-        return None
     found, repeated = _RESPONSE.find_lower(block)
     if repeated and any(len(values(block, name)) > 1 for name in _FRAMING):
         return None

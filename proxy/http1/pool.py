@@ -4,12 +4,16 @@ import asyncio
 import logging
 import ssl
 from collections import deque
+from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
 from proxy.deadlines import NEVER, Deadlines
 from proxy.http1.client import UpstreamConnection
 from proxy.http1.message import Limits
 from proxy.http1.outbox import Outbox
+
+CLOSE_SECONDS = 5.0
+"""How long an upstream may take to close TLS as well, once it was told."""
 
 
 class Borrower(Protocol):
@@ -23,7 +27,8 @@ class Borrower(Protocol):
 
 
 class Upstream(NamedTuple):
-    """Where the backend is, and how its connections are kept. Times in seconds."""
+    """Where the backend is, and how its connections are kept. Times in seconds. *server_name*: the one that its
+    certificate must be for; None: *host*. *path*: of a unix socket, in the place of host and port."""
 
     host: str
     port: int
@@ -32,6 +37,26 @@ class Upstream(NamedTuple):
     idle_timeout: float
     max_connections: int
     max_waiting: int
+    server_name: str | None = None
+    path: str = ""
+
+    async def connect(self, protocol: Callable[[], asyncio.Protocol]) -> asyncio.BaseTransport:
+        """A new connection, TLS included; raise TimeoutError, OSError, or UnicodeError for a host that IDNA refuses."""
+        loop = asyncio.get_running_loop()
+        async with asyncio.timeout(self.connect_timeout):
+            if self.path:
+                transport, _ = await loop.create_unix_connection(protocol, self.path)
+            else:
+                secured = self.tls is not None
+                transport, _ = await loop.create_connection(
+                    protocol,
+                    self.host,
+                    self.port,
+                    ssl=self.tls,
+                    server_hostname=self.server_name if secured else None,
+                    ssl_shutdown_timeout=CLOSE_SECONDS if secured else None,
+                )
+        return transport
 
 
 class Pool:
@@ -46,6 +71,8 @@ class Pool:
         self._idle: list[UpstreamConnection] = []
         self._waiting: deque[Borrower] = deque()
         self._dialling: set[asyncio.Task[None]] = set()
+        self._outdated: set[UpstreamConnection] = set()
+        """Open still, but made with certificates that are not those of now."""
         self._closed = False
 
     def borrow(self, borrower: Borrower, *, fresh: bool = False) -> bool:
@@ -54,7 +81,7 @@ class Pool:
         if connection is not None:
             self._lend(borrower, connection)
             return True
-        if len(self._waiting) >= self._upstream.max_waiting or self._closed:
+        if self._closed or self._crowded():
             return False
         if fresh:
             self._close_idle()
@@ -71,6 +98,8 @@ class Pool:
         """The connection is free: for the next who waits, or to be kept for a while."""
         if self._closed:
             connection.close()
+        elif connection in self._outdated:
+            connection.abort()  # who waits needs its place now, not when TLS is closed in good order
         elif self._waiting:
             if connection.used and not connection.fit():  # bytes behind the last response
                 connection.close()
@@ -85,6 +114,12 @@ class Pool:
         self._open.discard(connection)
         self._dial()
 
+    def renew(self, tls: ssl.SSLContext | None) -> None:
+        """From now on connect with *tls*. A connection that is lent is closed when it is given back."""
+        self._upstream = self._upstream._replace(tls=tls)
+        self._outdated |= self._open
+        self._close_idle()
+
     async def close(self) -> None:
         """Close what is idle and stop dialling. Lent connections close when they are given back."""
         self._closed = True
@@ -94,6 +129,13 @@ class Pool:
         for task in self._dialling:
             task.cancel()
         await asyncio.gather(*self._dialling, return_exceptions=True)
+
+    def _crowded(self) -> bool:
+        """Whether as many wait for somebody else's connection as may. Who waits for one that is being made is not among
+        them."""
+        at = self._upstream
+        all_made = len(self._dialling) + len(self._open) >= at.max_connections
+        return all_made and len(self._waiting) - len(self._dialling) >= at.max_waiting
 
     def _take(self) -> UpstreamConnection | None:
         """The youngest that is fit: the one that the upstream will close last."""
@@ -137,23 +179,26 @@ class Pool:
         at = self._upstream
         connection = UpstreamConnection(self._limits, self._outbox, self.give_back, self._lost)
         try:
-            async with asyncio.timeout(at.connect_timeout):
-                loop = asyncio.get_running_loop()
-                await loop.create_connection(lambda: connection, at.host, at.port, ssl=at.tls)
+            await at.connect(lambda: connection)
         except TimeoutError:
             self._refuse(f"no connection within {at.connect_timeout:g} s")
-        except (OSError, UnicodeError) as error:  # ssl.SSLError is an OSError; UnicodeError: a host that IDNA refuses
+        except (OSError, UnicodeError) as error:  # ssl.SSLError is an OSError
             self._refuse(str(error))
         else:
-            self._connected(connection)
+            self._connected(connection, outdated=at is not self._upstream)
 
-    def _connected(self, connection: UpstreamConnection) -> None:
+    def _connected(self, connection: UpstreamConnection, *, outdated: bool) -> None:
         if connection.is_closing():
             self._refuse("the upstream closes its connections at once")
+            return
+        if outdated and not self._waiting:
+            connection.close()
             return
         self._open.add(connection)
         self._deadlines.add(connection)
         self.give_back(connection)
+        if outdated:
+            self._outdated.add(connection)
 
     def _refuse(self, why: str) -> None:
         """The dial was made for one who waits: the one who waits longest."""
@@ -166,6 +211,7 @@ class Pool:
 
     def _lost(self, connection: UpstreamConnection) -> None:
         self._open.discard(connection)
+        self._outdated.discard(connection)
         self._deadlines.discard(connection)
         if connection in self._idle:
             self._idle.remove(connection)

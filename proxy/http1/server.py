@@ -53,6 +53,10 @@ class Application(Protocol):
         """The request has no usable head: answer it."""
 
 
+MOST_LINGERING = 100
+"""Connections beyond the limit that may linger over their refusal at a time; yet more are closed at once."""
+
+
 class Server:
     """What the connections of one listener share."""
 
@@ -65,6 +69,8 @@ class Server:
         self.outbox = outbox
         self.watched = watched
         self.connections: set[ServerConnection] = set()
+        self.surplus: set[ServerConnection] = set()
+        """Those beyond the limit, while they are told so."""
         self.draining = False
 
     def drain(self) -> None:
@@ -75,5 +81,5 @@ class Server:
 
     def abort(self) -> None:
         """Drop all connections."""
-        for connection in list(self.connections):
+        for connection in [*self.connections, *self.surplus]:
             connection.drop()

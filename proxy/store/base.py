@@ -1,11 +1,11 @@
-"""What a store promises: four operations on one record, each answered by exactly one call of its callback.
+"""What a store promises: five operations on one record, each answered by exactly one call of its callback.
 
 The callback is called on the loop, never from within the operation itself, and always within the store's deadline:
 with `Unavailable` where the store gave no answer until then. An operation that was answered so may still have been
 applied; therefore
 * a *claim* answered `Unavailable` is withdrawn by the store itself, behind every copy of it that was sent: no ghost of
   it blocks the key later, and its token must not be used for another;
-* *settle* and *release* may be repeated at will: the token says whose they are, the table what they may do.
+* *settle*, *release* and *overrule* may be repeated at will: the token says whose they are, the table what they may do.
 """
 
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from proxy.core.lifecycle import State
-from proxy.core.record import Record
+from proxy.core.record import Attempt, Record
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +56,7 @@ class Unavailable:
 ClaimResult = Granted | Found | Unavailable
 SettleResult = Done | Foreign | Unavailable
 ReadResult = Found | Absent | Unavailable
+OverruleResult = Done | Foreign | Absent | Unavailable
 
 
 class StoreUnavailable(Exception):
@@ -97,6 +98,16 @@ class Store(Protocol):
 
     def release(self, record: Record, done: Callable[[SettleResult], None]) -> None:
         """Remove the record of this attempt, if it is still in_progress. Done also where nothing is there."""
+
+    def overrule(self, attempt: Attempt, ruling: Record | None, done: Callable[[OverruleResult], None]) -> None:
+        """Put an operator's *ruling* (completed, with a token of its own) in the place of what is known of *attempt*,
+        keeping the time at which it expires; None: remove it. Absent: there is nothing to rule over.
+
+        Foreign where the key is another's, is completed, or its lease is not over: judged by the store's clock, in one
+        step with the change. Until then the attempt may still send; or it has sent, the record says unknown, and the
+        request is still on its way to the backend, where the operator found nothing of it yet. From then on the
+        attempt's own settlements are those of a stranger: the ruling is never released and never written over.
+        """
 
     def read(self, key_hash: bytes, done: Callable[[ReadResult], None]) -> None:
         """Look under *key_hash*."""

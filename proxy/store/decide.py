@@ -1,11 +1,11 @@
-"""The four operations, once, for every store that is written in Python: what they do to the rows of a store that runs
+"""The five operations, once, for every store that is written in Python: what they do to the rows of a store that runs
 one of them at a time. Which of them may do what is the table of `proxy.core.lifecycle`, and whose token it is."""
 
 from collections.abc import Callable
 from typing import NamedTuple, Protocol, TypeVar
 
 from proxy.core.lifecycle import TRANSITIONS, Event, State
-from proxy.core.record import Record
+from proxy.core.record import Attempt, Record
 from proxy.store.base import (
     Absent,
     ClaimResult,
@@ -13,6 +13,7 @@ from proxy.store.base import (
     Foreign,
     Found,
     Granted,
+    OverruleResult,
     ReadResult,
     SettleResult,
     Unavailable,
@@ -113,6 +114,30 @@ def release(record: Record) -> Operation[SettleResult]:
     return _guarded(operate)
 
 
+def overrule(attempt: Attempt, ruling: Record | None) -> Operation[OverruleResult]:
+    """See Store.overrule. What counts is the state that the record reads as, and that its lease is over."""
+    data = b"" if ruling is None else encode(ruling)
+    event = Event.OPERATOR_RELEASE if ruling is None else Event.OPERATOR_COMPLETE
+
+    def operate(rows: Rows) -> OverruleResult:
+        row, there = _look(rows, attempt.key_hash)
+        if there is None:
+            return Absent()
+        if ruling is not None and there.attempt.token == ruling.attempt.token:
+            return Done()
+        age = _age(rows, row, there)
+        may = age >= there.attempt.lease and (there.reads_as(age), event) in TRANSITIONS
+        if there.attempt.token != attempt.token or not may:
+            return Foreign(there)
+        if ruling is None:
+            rows.remove(attempt.key_hash)
+        else:
+            rows.put(attempt.key_hash, Row(data, row.expires))
+        return Done()
+
+    return _guarded(operate)
+
+
 def read(key_hash: bytes) -> Operation[ReadResult]:
     """See Store.read."""
 
@@ -131,8 +156,11 @@ def _look(rows: Rows, key_hash: bytes) -> tuple[Row, Record | None]:
 
 
 def _found(rows: Rows, row: Row, record: Record) -> Found:
-    age = rows.now() - (row.expires - record.attempt.retention)
-    return Found(record, record.reads_as(age))
+    return Found(record, record.reads_as(_age(rows, row, record)))
+
+
+def _age(rows: Rows, row: Row, record: Record) -> int:
+    return rows.now() - (row.expires - record.attempt.retention)
 
 
 def _guarded(operate: Operation[R]) -> Operation[R | Unavailable]:

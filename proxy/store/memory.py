@@ -6,9 +6,9 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from proxy.core.record import Record
+from proxy.core.record import Attempt, Record
 from proxy.store import decide
-from proxy.store.base import ClaimResult, ReadResult, SettleResult, StoreUnavailable, Unavailable
+from proxy.store.base import ClaimResult, OverruleResult, ReadResult, SettleResult, StoreUnavailable, Unavailable
 from proxy.store.decide import Full, Operation, Row
 
 SWEEP = 4
@@ -45,7 +45,9 @@ class MemoryStore:
 
     async def findings(self) -> list[str]:
         """What an operator should know."""
-        return ["the records lie in memory: after a restart every key is as if never used, and may be sent again"]
+        return [
+            "crash or restart of the proxy: NOT protected, every key is as if never used, and can be used a second time"
+        ]
 
     def claim(self, record: Record, done: Callable[[ClaimResult], None]) -> None:
         """See Store.claim."""
@@ -58,6 +60,10 @@ class MemoryStore:
     def release(self, record: Record, done: Callable[[SettleResult], None]) -> None:
         """See Store.release."""
         self._answer(decide.release(record), done)
+
+    def overrule(self, attempt: Attempt, ruling: Record | None, done: Callable[[OverruleResult], None]) -> None:
+        """See Store.overrule."""
+        self._answer(decide.overrule(attempt, ruling), done)
 
     def read(self, key_hash: bytes, done: Callable[[ReadResult], None]) -> None:
         """See Store.read."""

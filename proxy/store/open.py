@@ -10,14 +10,33 @@ from proxy.store.redis.store import RedisStore
 from proxy.store.sqlite import SqliteStore
 
 
-def make_store(url: str, *, deadline: float, prefix: str, allow_eviction: bool, deadlines: Deadlines) -> Store:
+def make_store(
+    url: str,
+    *,
+    deadline: float,
+    prefix: str,
+    allow_eviction: bool,
+    durability: str,
+    fingerprint: bytes,
+    deadlines: Deadlines,
+) -> Store:
     """The store at *url*, not opened yet; the settings have seen to it that there is one for its scheme. *deadline*:
-    seconds for one operation."""
+    seconds for one operation; *fingerprint*: of what makes keys, see `marker.py`."""
     parts = urlsplit(url)
     match parts.scheme:
         case "memory":
             return MemoryStore()
         case "sqlite":
-            return SqliteStore(Path(unquote(parts.path)), deadline=deadline, deadlines=deadlines)
+            return SqliteStore(
+                Path(unquote(parts.path)), deadline=deadline, deadlines=deadlines, fingerprint=fingerprint
+            )
         case _:
-            return RedisStore(url, deadline=deadline, prefix=prefix, deadlines=deadlines, allow_eviction=allow_eviction)
+            return RedisStore(
+                url,
+                deadline=deadline,
+                prefix=prefix,
+                deadlines=deadlines,
+                allow_eviction=allow_eviction,
+                durability=durability,
+                fingerprint=fingerprint,
+            )

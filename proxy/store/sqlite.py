@@ -4,40 +4,33 @@ one machine may share the file."""
 import asyncio
 import logging
 import sqlite3
-import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Generic, TypeVar, cast
 
-from proxy.core.record import Record
+from proxy.core.record import Attempt, Record
 from proxy.deadlines import NEVER, Deadlines
 from proxy.store import decide
-from proxy.store.base import ClaimResult, Granted, ReadResult, SettleResult, StoreUnavailable, Unavailable
-from proxy.store.decide import Operation, Row
-from proxy.store.writer import Schema, Writer
-
-SCHEMA = Schema(
-    application_id=0x49646D50,  # "IdmP"
-    version=1,
-    ddl=(
-        # an ordinary table: rows of this size make a slow and sparse WITHOUT ROWID one (measured: half the rate)
-        "CREATE TABLE record (hash BLOB PRIMARY KEY, expires INTEGER NOT NULL, data BLOB NOT NULL)",
-        "CREATE INDEX record_expires ON record (expires)",
-    ),
+from proxy.store.base import (
+    ClaimResult,
+    Granted,
+    OverruleResult,
+    ReadResult,
+    SettleResult,
+    StoreRefused,
+    StoreUnavailable,
+    Unavailable,
 )
-SWEEP = 4
-"""Expired records that one write removes at most."""
-SWEEP_SQL = """
-DELETE FROM record WHERE hash IN (SELECT hash FROM record WHERE expires <= ? ORDER BY expires LIMIT ?)
-"""
-PUT_SQL = """
-INSERT INTO record (hash, expires, data) VALUES (?, ?, ?)
-ON CONFLICT (hash) DO UPDATE SET expires = excluded.expires, data = excluded.data
-"""
+from proxy.store.marker import Marker, Watch, found_only
+from proxy.store.sqlite_rows import SCHEMA, Operation, SqliteRows, keep, note
+from proxy.store.writer import OPEN_TIMEOUT, Writer
+
 WITHDRAW_AGAIN = 1.0
 """Seconds until a withdrawal that failed is tried again."""
 
+MARKER = b"marker"
 CLOSED = Unavailable("the store is closed")
 
 R = TypeVar("R")
@@ -47,14 +40,19 @@ logger = logging.getLogger(__name__)
 
 class SqliteStore:
     """Needs a running loop. *deadline*: seconds within which every operation is answered; *limit*: operations that may
-    wait for the disk at a time. The clock of the records is the wall clock of the machine: they outlive restarts."""
+    wait for the disk at a time; *fingerprint*: see `marker.py`. The clock of the records is the wall clock of the
+    machine: they outlive restarts."""
 
-    def __init__(self, path: Path, *, deadline: float, deadlines: Deadlines, limit: int = 4096) -> None:
+    def __init__(
+        self, path: Path, *, deadline: float, deadlines: Deadlines, fingerprint: bytes = b"", limit: int = 4096
+    ) -> None:
         self._path = path.absolute()
         self._deadline = deadline
         self._deadlines = deadlines
         self._loop = asyncio.get_running_loop()
         self._writer = Writer(self._path, SCHEMA, busy=deadline, limit=limit)
+        self._marker = Marker(fingerprint)
+        self._watch = Watch(self._look, deadlines, limit=deadline)
         self._closed = True
 
     @property
@@ -66,33 +64,50 @@ class SqliteStore:
         """See Store.open."""
         await self._writer.open()
         self._closed = False
+        try:
+            self._marker.begin(MARKER, await self._ask(keep(MARKER, self._marker.new()), OPEN_TIMEOUT))
+        except StoreRefused as refused:
+            await self.close()
+            raise StoreRefused(f"{self.place}: {refused}") from None
+        except BaseException:
+            await self.close()
+            raise
+        self._watch.open()
 
     async def close(self) -> None:
         """See Store.close. Claims that come too late are withdrawn between the probe and the end."""
+        self._watch.close()
         if not self._closed:
             self._closed = True
-            await self._probe()
+            with suppress(StoreUnavailable):
+                await self._ask(decide.read(b""), self._deadline)
         if not await self._writer.close(self._deadline):
             logger.warning("%s does not let go of its file: %s", self.place, self._writer.stage)
 
     async def ping(self) -> None:
         """See Store.ping."""
-        result = CLOSED if self._closed else await self._probe()
-        if isinstance(result, Unavailable):
-            raise StoreUnavailable(f"{self.place}: {result.why}")
+        why = CLOSED.why if self._closed else self._marker.forgotten
+        if why is not None:
+            raise StoreUnavailable(f"{self.place}: {why}")
+        await self._ask(decide.read(b""), self._deadline)  # a key that nobody can have
 
     async def findings(self) -> list[str]:
         """See Store.findings."""
         return [
-            f"SQLite {sqlite3.sqlite_version}, write-ahead log, every commit synced to the disk",
-            "the records are on this machine's disk alone; it must be a local disk, no network file system",
+            f"SQLite {sqlite3.sqlite_version}, write-ahead log",
+            "crash of a proxy or of the machine: protected, every write is synced to the disk before it is believed",
+            "loss of the disk, or an old copy restored: NOT protected, the keys can be used a second time",
+            "it must be a local disk, no network file system",
             "other programs may read the file while proxies run, not write to it or checkpoint it",
             "records expire by this machine's wall clock: a step forward frees keys early",
         ]
 
     def claim(self, record: Record, done: Callable[[ClaimResult], None]) -> None:
         """See Store.claim."""
-        self._submit(decide.claim(record), done, partial(self._came_late, record))
+        if self._marker.forgotten is not None:
+            self.read(record.attempt.key_hash, found_only(self._marker.forgotten, done))
+        else:
+            self._submit(decide.claim(record), done, partial(self._came_late, record))
 
     def settle(self, record: Record, done: Callable[[SettleResult], None]) -> None:
         """See Store.settle."""
@@ -102,9 +117,20 @@ class SqliteStore:
         """See Store.release."""
         self._submit(decide.release(record), done)
 
+    def overrule(self, attempt: Attempt, ruling: Record | None, done: Callable[[OverruleResult], None]) -> None:
+        """See Store.overrule."""
+        self._submit(decide.overrule(attempt, ruling), done)
+
     def read(self, key_hash: bytes, done: Callable[[ReadResult], None]) -> None:
         """See Store.read."""
         self._submit(decide.read(key_hash), done)
+
+    def _look(self) -> None:
+        self._submit(note(MARKER), self._seen)
+
+    def _seen(self, there: bytes | Unavailable | None) -> None:
+        if not isinstance(there, Unavailable):
+            self._marker.seen(MARKER, there)
 
     def _submit(self, operate: Operation[R], done: Callback[R], late: Callback[R] | None = None) -> None:
         if self._closed:
@@ -118,16 +144,19 @@ class SqliteStore:
         if isinstance(result, Granted):
             self._writer.submit(_Withdrawal(record, self._writer, self._deadlines))
 
-    async def _probe(self) -> ReadResult:
-        """What reading a key gives that nobody can have."""
-        future: asyncio.Future[ReadResult] = self._loop.create_future()
+    async def _ask(self, operate: Operation[R], limit: float) -> R:
+        """The result, within *limit* seconds, also of a store that is closing; raise StoreUnavailable."""
+        future: asyncio.Future[R | Unavailable] = self._loop.create_future()
 
-        def done(result: ReadResult) -> None:
+        def done(result: R | Unavailable) -> None:
             if not future.done():
                 future.set_result(result)
 
-        self._writer.submit(_Job(decide.read(b""), done, None, self._writer, self._deadlines, self._deadline))
-        return await future
+        self._writer.submit(_Job(operate, done, None, self._writer, self._deadlines, limit))
+        result = await future
+        if isinstance(result, Unavailable):
+            raise StoreUnavailable(f"{self.place}: {result.why}")
+        return result
 
 
 class _Job(Generic[R]):
@@ -157,8 +186,11 @@ class _Job(Generic[R]):
         self._result = self._operate(SqliteRows(connection))
 
     def committed(self) -> None:
-        """What comes after the answer matters only to *late*."""
+        """What comes after the deadline matters only to *late*, also where the process was stopped meanwhile and the
+        answer is still to be given: a grant that is found then is not to be trusted."""
         result = cast("R", self._result)
+        if not self.answered and self._late is not None and self._deadlines.now() >= self.deadline:
+            self.overdue()
         if not self.answered:
             self._answer(result)
         elif self._late is not None:
@@ -208,32 +240,3 @@ class _Withdrawal:
         """The while is over."""
         self._deadlines.discard(self)
         self._writer.submit(self)
-
-
-class SqliteRows:
-    """The rows of one file, within a transaction."""
-
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        self._execute = connection.execute
-
-    def now(self) -> int:
-        """See Rows.now."""
-        return time.time_ns() // 1_000_000
-
-    def at(self, unix_ms: int) -> int:
-        """See Rows.at."""
-        return unix_ms
-
-    def get(self, key_hash: bytes) -> Row | None:
-        """See Rows.get."""
-        row = self._execute("SELECT data, expires FROM record WHERE hash = ?", (key_hash,)).fetchone()
-        return None if row is None else Row(*row)
-
-    def put(self, key_hash: bytes, row: Row) -> None:
-        """See Rows.put."""
-        self._execute(SWEEP_SQL, (self.now(), SWEEP))
-        self._execute(PUT_SQL, (key_hash, row.expires, row.data))
-
-    def remove(self, key_hash: bytes) -> None:
-        """See Rows.remove."""
-        self._execute("DELETE FROM record WHERE hash = ?", (key_hash,))

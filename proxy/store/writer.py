@@ -15,10 +15,11 @@ import os
 import queue
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple, Protocol, assert_never
 
 from proxy.store.base import StoreRefused, StoreUnavailable
@@ -34,11 +35,13 @@ logger = logging.getLogger(__name__)
 
 
 class Schema(NamedTuple):
-    """What makes a file one of ours. *ddl*: statements that make its tables."""
+    """What makes a file one of ours. *ddl*: statements that make its tables. *migrations*: by the version of an older
+    file, those that make the next one of it; processes of that release that have it open must be able to go on."""
 
     application_id: int
     version: int
     ddl: Sequence[str]
+    migrations: Mapping[int, Sequence[str]] = MappingProxyType({})
 
 
 class Job(Protocol):
@@ -238,8 +241,14 @@ def _fit_schema(connection: sqlite3.Connection, path: Path, schema: Schema) -> N
             connection.execute(f"PRAGMA user_version={schema.version}")
     elif application_id != schema.application_id:
         raise StoreRefused(f"{path}: a SQLite file of another program: name another one")
-    elif version != schema.version:
+    elif set(range(version, schema.version)) - set(schema.migrations) or version > schema.version:
         raise StoreRefused(f"{path}: made by another release (schema {version}, this release has {schema.version})")
+    elif version < schema.version:
+        with transaction(connection):
+            for step in range(version, schema.version):
+                for statement in schema.migrations[step]:
+                    connection.execute(statement)
+            connection.execute(f"PRAGMA user_version={schema.version}")
 
 
 @contextmanager

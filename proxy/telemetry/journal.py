@@ -1,6 +1,6 @@
 """What is told of each request, once: numbers for the metrics, a line for the log. Keys show by their hash only."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import structlog
 
@@ -19,6 +19,8 @@ class Journal:
         self._access = access
         self.lines = access is not None
         self._mask = mask
+        self._spool_full = False
+        self._spool_trouble = ""
         self.claimed = metrics.store["claim"].observe
         self.settled = metrics.store["settle"].observe
         self.released = metrics.store["release"].observe
@@ -42,10 +44,10 @@ class Journal:
                 key=key_hash.hex(),
             )
 
-    def malformed(self, fault: str) -> None:
-        """What came was no request that could be served."""
+    def unusable(self, fault: str) -> None:
+        """What came could not be served: malformed, over a limit, too slow, or one connection too many."""
         self._metrics.outcomes["refused"] += 1
-        self._log.info("malformed request", fault=fault)
+        self._log.info("unusable request", fault=fault)
 
     def store_failure(self, operation: str, why: str, key_hash: bytes) -> None:
         """The store gave no usable answer."""
@@ -65,9 +67,13 @@ class Journal:
         """A request without a key had no usable answer."""
         self._log.warning("upstream failed", why=why, path=self._mask(path).decode("latin-1"))
 
-    def late(self, attempt: Attempt) -> None:
-        """A response is given before the store has it."""
-        self._log.warning("response given before the store has it", key=attempt.key_hash.hex())
+    def late(self, attempt: Attempt, *, spooled: bool) -> None:
+        """An answer is given before the store has it. *spooled*: it is on the disk meanwhile."""
+        self._log.warning("response given before the store has it", key=attempt.key_hash.hex(), spooled=spooled)
+
+    def overtaken(self, attempt: Attempt, owner: Attempt) -> None:
+        """A release found the key in other hands: it was free already, which is all that a release is for."""
+        self._log.info("release found the key taken again", key=attempt.key_hash.hex(), owner=owner.token.hex()[:8])
 
     def incident(self, attempt: Attempt, owner: Attempt) -> None:
         """A settlement met a record that it may not touch: somebody else owns the key."""
@@ -77,3 +83,38 @@ class Journal:
             token=attempt.token.hex()[:8],
             owner=owner.token.hex()[:8],
         )
+
+    # -- the spool ----------------------------------------------------------------------------------------------
+
+    def spool_failure(self, why: str, key_hash: bytes) -> None:
+        """A settlement that the store has not taken could not be spooled: it lies in memory only."""
+        self._metrics.spool_failures += 1
+        self._log.error("settlement not spooled", why=why, key=key_hash.hex())
+
+    def spool_size(self, *, full: bool, size: int) -> None:
+        """How full it is: told when that changes."""
+        if full and not self._spool_full:
+            self._log.error("the spool is full: no new keys are taken until the store is back", bytes=size)
+        elif self._spool_full and not full:
+            self._log.info("the spool has room again", bytes=size)
+        self._spool_full = full
+
+    def spool_usable(self, trouble: str) -> None:
+        """Whether it can be used (nothing), or why not: told when that changes."""
+        if trouble and trouble != self._spool_trouble:
+            self._log.error("the spool cannot be used", why=trouble)
+        elif self._spool_trouble and not trouble:
+            self._log.info("the spool can be used again")
+        self._spool_trouble = trouble
+
+    def spool_unreadable(self, numbers: Sequence[int]) -> None:
+        """Entries that cannot be decoded; they stay until they expire."""
+        self._log.error("entries of the spool cannot be read", numbers=list(numbers))
+
+    def spool_expired(self, key_hash: bytes) -> None:
+        """A settlement was not delivered within the retention of its key."""
+        self._log.error("settlement expired in the spool", key=key_hash.hex())
+
+    def delivered(self, count: int) -> None:
+        """The store has taken what waited in the spool."""
+        self._log.info("settlements delivered from the spool", count=count)

@@ -22,6 +22,15 @@ refused    the request was not served: malformed, too large, too slow, overloade
 failed     forwarded without a key, and the backend gave no usable answer
 """
 OPERATIONS = ("claim", "settle", "release", "read")
+GAUGES = {
+    "unsettled": "Guarded requests in flight: claimed, and neither settled in the store nor spooled yet",
+    "connections": "Open connections from clients",
+    "tunnels": "Open WebSockets: two connections that have become one",
+    "spooled": "Settlements that wait on the disk for the store",
+    "spool_bytes": "Bytes in the spool, incidents included",
+    "incidents": "Settlements that met the record of another attempt, kept for an operator",
+}
+"""Name of each, and what it counts. What is on the disk is told by the one process that delivers it."""
 
 Snapshot = dict[str, dict[str, float]]
 """Name of a metric → label → value; of a histogram, the counts of its buckets under their numbers, and `sum`."""
@@ -60,10 +69,11 @@ class Metrics:
         """Always passed: at every tick."""
         self.outcomes = dict.fromkeys(OUTCOMES, 0)
         self.store_failures = dict.fromkeys(OPERATIONS, 0)
+        self.spool_failures = 0
         self.upstream = Timings()
         self.store = {operation: Timings() for operation in OPERATIONS}
         self.gauges: Callable[[], dict[str, float]] = dict
-        """What is open now: `unsettled`, `connections`."""
+        """What is open now, by the labels in `GAUGES`."""
 
     def overdue(self) -> None:
         """Fold all timings."""
@@ -76,6 +86,7 @@ class Metrics:
         return {
             "outcomes": dict(self.outcomes),
             "store_failures": dict(self.store_failures),
+            "spool": {"failures": self.spool_failures},
             "upstream": self.upstream.snapshot(),
             **{f"store_{operation}": timings.snapshot() for operation, timings in self.store.items()},
             "gauges": self.gauges(),
@@ -136,18 +147,10 @@ class Exposition(Collector):
             buckets, seconds = _buckets(total[f"store_{operation}"])
             store.add_metric([operation], buckets, seconds)
         yield store
-        yield GaugeMetricFamily(
-            "idempotency_proxy_unsettled",
-            "Guarded requests in flight: claimed, and not settled in the store yet",
-            value=total["gauges"].get("unsettled", 0),
+        yield CounterMetricFamily(
+            "idempotency_proxy_spool_failures",
+            "Settlements that neither the store nor the spool has taken in time: they lay in memory only",
+            value=total["spool"]["failures"],
         )
-        yield GaugeMetricFamily(
-            "idempotency_proxy_connections",
-            "Open connections from clients",
-            value=total["gauges"].get("connections", 0),
-        )
-        yield GaugeMetricFamily(
-            "idempotency_proxy_tunnels",
-            "Open WebSockets: two connections that have become one",
-            value=total["gauges"].get("tunnels", 0),
-        )
+        for name, help_text in GAUGES.items():
+            yield GaugeMetricFamily(f"idempotency_proxy_{name}", help_text, value=total["gauges"].get(name, 0))

@@ -10,7 +10,7 @@ from proxy.core.lifecycle import State
 from proxy.core.record import Response
 from proxy.store.base import Absent, Done, Foreign, Found, Granted, StoreUnavailable, Unavailable
 from tests.support.raw import eventually
-from tests.support.stores import HOUR, Asked, Medium, claim_of, completed, now_ms, unknown
+from tests.support.stores import HOUR, Asked, Medium, claim_of, completed, now_ms, ruling, unknown
 
 MIB = 1024 * 1024
 EVERY_BYTE = bytes(range(256))
@@ -157,6 +157,91 @@ class TestRelease:
         await store.claim(claim)
         assert await store.release(claim) == Done()
         assert await store.read(claim.attempt.key_hash) == Absent()
+
+
+class TestOverrule:
+    """An operator, who has looked at the backend."""
+
+    async def test_what_an_operator_says_of_an_unknown_key_stands_until_the_key_expires(
+        self, store: Asked, medium: Medium
+    ) -> None:
+        claim = claim_of(lease=0)
+        said = ruling(claim)
+        await store.claim(claim)
+        await store.settle(unknown(claim))
+        await medium.expire_in(claim.attempt.key_hash, 30_000)
+        assert await store.overrule(claim.attempt, said) == Done()
+        assert await store.read(claim.attempt.key_hash) == Found(said, State.COMPLETED)
+        assert 20_000 < await medium.expires_in(claim.attempt.key_hash) <= 30_000
+
+    async def test_it_is_never_released_and_never_written_over_and_a_late_answer_meets_it(self, store: Asked) -> None:
+        claim = claim_of(lease=0)
+        said = ruling(claim)
+        await store.claim(claim)
+        await store.settle(unknown(claim))
+        await store.overrule(claim.attempt, said)
+        for result in (
+            await store.settle(unknown(claim)),
+            await store.settle(completed(claim, b"the backend's own answer, late")),
+            await store.release(claim),
+            await store.overrule(claim.attempt, None),
+            await store.overrule(claim.attempt, ruling(claim)),
+            await store.overrule(said.attempt, None),
+        ):
+            assert result == Foreign(said)
+        assert await store.claim(claim) == Found(said, State.COMPLETED)
+        assert await store.read(claim.attempt.key_hash) == Found(said, State.COMPLETED)
+
+    async def test_a_key_that_an_operator_frees_can_be_claimed_and_a_late_answer_meets_its_owner(
+        self, store: Asked
+    ) -> None:
+        claim = claim_of(lease=0)
+        second = claim_of(claim.attempt.key_hash, lease=0)
+        await store.claim(claim)
+        await store.settle(unknown(claim))
+        assert await store.overrule(claim.attempt, None) == Done()
+        assert await store.claim(second) == Granted()
+        assert await store.settle(completed(claim)) == Foreign(second)
+        assert await store.overrule(claim.attempt, None) == Foreign(second), "the operator spoke of the first"
+        assert await store.overrule(claim.attempt, ruling(claim)) == Foreign(second)
+
+    @pytest.mark.parametrize("frees", [True, False], ids=["release", "settle"])
+    @pytest.mark.parametrize("says_unknown", [True, False], ids=["unknown", "in progress"])
+    async def test_before_its_lease_is_over_nobody_is_overruled_whatever_the_record_says(
+        self, store: Asked, frees: bool, says_unknown: bool
+    ) -> None:
+        """The attempt may still send; or what it has sent is still on its way, and the operator looked too early."""
+        claim = claim_of(lease=400)
+        act = None if frees else ruling(claim)
+        there = unknown(claim) if says_unknown else claim
+        await store.claim(claim)
+        if says_unknown:
+            await store.settle(there)
+        assert await store.overrule(claim.attempt, act) == Foreign(there)
+
+        async def done() -> bool:
+            return await store.overrule(claim.attempt, act) == Done()
+
+        await eventually(done, within=3.0)
+        expected = Absent() if act is None else Found(act, State.COMPLETED)
+        assert await store.read(claim.attempt.key_hash) == expected
+
+    async def test_the_age_of_an_attempt_is_judged_by_the_stores_clock(self, store: Asked) -> None:
+        for claim in (claim_of(first_used=now_ms() - 20 * HOUR), claim_of(first_used=now_ms() + 20 * HOUR)):
+            await store.claim(claim)
+            assert await store.overrule(claim.attempt, None) == Foreign(claim)
+
+    async def test_an_operator_who_repeats_himself_is_done_and_one_who_comes_too_late_is_told(
+        self, store: Asked
+    ) -> None:
+        claim = claim_of(lease=0)
+        said = ruling(claim)
+        await store.claim(claim)
+        await store.settle(unknown(claim))
+        assert await store.overrule(claim.attempt, said) == Done()
+        assert await store.overrule(claim.attempt, said) == Done()
+        assert await store.overrule(claim_of().attempt, None) == Absent()
+        assert await store.overrule(claim_of().attempt, ruling(claim_of())) == Absent()
 
 
 class TestRecords:

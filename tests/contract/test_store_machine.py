@@ -11,7 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from proxy.core.lifecycle import TRANSITIONS, Event, State
 from proxy.core.record import Record
 from proxy.store.base import Absent, Done, Foreign, Found, Granted
-from tests.support.stores import Asked, Medium, claim_of, completed, unknown
+from tests.support.stores import Asked, Medium, claim_of, completed, ruling, unknown
 
 ATTEMPTS = st.integers(0, 2)
 
@@ -73,6 +73,20 @@ class Key(RuleBasedStateMachine):
         elif self.there is not None:
             expected = Foreign(self.there)
         assert self._run(self._store.release(self.claims[which])) == expected
+
+    @rule(which=ATTEMPTS, body=st.binary(max_size=40), frees=st.booleans())
+    def overrule(self, which: int, body: bytes, frees: bool) -> None:
+        claim = self.claims[which]
+        act = None if frees else ruling(claim, body)
+        event = Event.OPERATOR_RELEASE if frees else Event.OPERATOR_COMPLETE
+        expected: object = Done()
+        if self.there is None:
+            expected = Absent()
+        elif self.owns(claim) and claim.attempt.lease == 0 and (self.there.reads_as(0), event) in TRANSITIONS:
+            self.there = act
+        else:
+            expected = Foreign(self.there)
+        assert self._run(self._store.overrule(claim.attempt, act)) == expected
 
     @rule()
     def expire(self) -> None:

@@ -117,11 +117,13 @@ def test_a_check_says_what_it_found(tmp_path: Path, taken: int, locked: Valkey) 
     upstream = f"http://127.0.0.1:{taken}"
     done = run("check", directory=tmp_path, settings={"upstream.url": upstream, "store.url": locked.url})
     assert (done.returncode, done.stderr) == (0, "")
-    settings, store, server, protection, reached = done.stdout.splitlines()
+    settings, store, server, *protection, spool, reached = done.stdout.splitlines()
     assert settings == f"settings  ok: 127.0.0.1:8080 in front of {upstream}, lease 76 s"
     assert store == f"store     ok: redis://:***@127.0.0.1:{locked.port}/0"
     assert server.strip().startswith("Valkey 9")
-    assert "neither an append-only file nor a replica protects the records" in protection
+    assert any("NOT protected" in line for line in protection)
+    nothing = r"0 settlements wait, 0 incidents, 0 of 67108864 bytes"
+    assert re.fullmatch(rf"spool     ok: .*/idempotency-spool\.db, {nothing}", spool)
     assert re.fullmatch(rf"upstream  ok: {upstream} connected in \d+ ms", reached)
 
 

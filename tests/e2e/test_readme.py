@@ -21,6 +21,9 @@ from config.settings import every_setting
 from proxy.core.lifecycle import TRANSITIONS
 from proxy.telemetry.metrics import OUTCOMES, Exposition
 from tests.e2e.test_run import COMMAND, ROOT, run
+from tests.wire import beside, nginx_requests, nginx_responses, table
+from tests.wire import requests as wire_requests
+from tests.wire import responses as wire_responses
 
 DOCUMENTS = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md")]
 DOCUMENTS += sorted((ROOT / "docs").glob("*.md"))
@@ -29,6 +32,7 @@ SETTINGS = dict(every_setting())
 README_PORTS = ("8080", "8081", "9090")
 """The proxy's, the sandbox's, and the one of health and metrics: free ones stand in for them in a test."""
 END_OF_BLOCK = "\x1e"
+NGINX = nginx_requests.DIFFERENCES, nginx_responses.DIFFERENCES
 
 BLOCK = re.compile(r"^```sh\n(.*?)^```\n(?:```text\n(.*?)^```\n)?", re.DOTALL | re.MULTILINE)
 VARIES = {
@@ -37,6 +41,7 @@ VARIES = {
     r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}": "<UUID>",
     r"(?m)^Server: .*$": "Server: <version>",
     r"sqlite:///\S+/var/": "sqlite:///<directory>/var/",
+    r"spool     ok: \S+/": "spool     ok: <directory>/",
     r"SQLite [\d.]+": "SQLite <version>",
     r"connected in \d+ ms": "connected in <n> ms",
 }
@@ -179,7 +184,7 @@ class TestDocument:
     def test_its_make_targets_and_tests_exist(self, document: Path) -> None:
         text = document.read_text()
         makefile = (ROOT / "Makefile").read_text()
-        for target in re.findall(r"(?:`|^)make ([a-z]+)", text, re.MULTILINE):
+        for target in re.findall(r"(?:`|^)make ([a-z-]+)", text, re.MULTILINE):
             assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
         tests = "\n".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
         for name in re.findall(r"`(test_[a-z0-9_]+)`", text):
@@ -242,3 +247,36 @@ def test_the_architecture_names_every_file_of_the_house_and_every_dependency() -
     asked = project["dependencies"] + project["optional-dependencies"]["dev"]
     names = [re.split(r"[><=]", requirement)[0] for requirement in asked]
     assert [name for name in names if f"| `{name}` |" not in text] == []
+
+
+class TestWire:
+    """docs/wire.md, beside what it tells of."""
+
+    TEXT = (ROOT / "docs" / "wire.md").read_text()
+
+    def test_its_tables_are_written_anew_where_a_row_has_changed(self) -> None:
+        written = (ROOT / "docs" / "wire-table.md").read_text()
+        assert written == "\n".join(table.markdown()) + "\n", "run `make wire-table`"
+
+    def test_its_figures_are_those_of_the_tables(self) -> None:
+        requests, responses = len(wire_requests.ROWS), len(wire_responses.ANSWERS)
+        assert f"{requests} requests and {responses} responses" in self.TEXT
+        theirs = [sum(len(kind.rows) for kind in kinds) for kinds in NGINX]
+        assert f"{theirs[0]} of the {requests} requests and {theirs[1]} of the {responses} responses" in (
+            self.TEXT.replace("\n", " ")
+        )
+        assert f"nginx {beside.SEEN} " in self.TEXT
+
+    def test_it_tells_of_each_kind_of_difference_to_nginx_and_how_many_rows_show_it(self) -> None:
+        kinds = [kind for kinds in NGINX for kind in kinds]
+        told = re.findall(r"^\| [^|*]+, (\d+): (\*[^|]+\*) \|", self.TEXT, re.MULTILINE)
+        assert len(told) == len(kinds)
+        for (count, examples), kind in zip(told, kinds):
+            assert int(count) == len(kind.rows), examples
+            assert kind.rows.keys() >= set(re.findall(r"\*([^*]+)\*", examples))
+
+    def test_its_limits_are_all_of_them_with_their_defaults(self) -> None:
+        said = dict(re.findall(r"^\| `((?:limits|upstream)\.\w+)` \| (\S+) \|", self.TEXT, re.MULTILINE))
+        limits = [name for name in SETTINGS if name.startswith("limits.")]
+        limits += [name for name in SETTINGS if re.match(r"upstream\.(max_|\w*timeout)", name)]
+        assert said == {name: defaults()[name] for name in limits}

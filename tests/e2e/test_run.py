@@ -143,7 +143,8 @@ async def test_an_upstream_and_a_store_of_ones_own_are_used_and_there_is_no_sand
         started = await running.started()
         assert (started["upstream"], started["store"]) == ("http://127.0.0.1:1", store)
         assert refuses(running.sandbox)
-    assert not (tmp_path / "var").exists()
+    assert {path.name for path in (tmp_path / "var").iterdir() if path.name.startswith("idempotency.db")} == set()
+    assert (tmp_path / "var" / "idempotency-spool.db").exists()
 
 
 @pytest.mark.parametrize("how", ["file", "environment"])

@@ -37,7 +37,7 @@ class Unheard(ProxyProcess):
         """See `ProxyProcess`."""
         self._end()
         variables = environment({"listen": f"127.0.0.1:{self.port}", **self._settings, **changes})
-        self._process = _piped(self._directory, variables)
+        self._process = _piped(self.directory, variables)
         pipe = self._process.stderr
         assert pipe is not None
         with pipe:

@@ -97,7 +97,7 @@ async def test_no_key_credential_or_password_is_told(origin: Origin, start_proxy
     assert "store unavailable" in everything
     assert "outcome unknown" in everything
     assert "upstream not reached" in everything
-    assert "malformed request" in everything
+    assert "unusable request" in everything
     found = [line for line in everything.splitlines() if any(secret in line for secret in RECOGNISED)]
     assert not found, "\n".join(found)
 

@@ -53,12 +53,14 @@ async def origin() -> AsyncIterator[Origin]:
 
 
 @pytest.fixture
-async def start_proxy(origin: Origin) -> AsyncIterator[StartProxy]:
+async def start_proxy(origin: Origin, tmp_path: Path) -> AsyncIterator[StartProxy]:
     """Starts a proxy in front of the origin; *flags* over a memory store."""
     async with AsyncExitStack() as stack:
 
         async def start(**flags: object) -> Proxy:
-            defaults = {"upstream.url": f"http://127.0.0.1:{origin.port}", "store.url": "memory://"}
+            spool = tmp_path / "spool.db"  # one machine, one spool
+            url = f"http://127.0.0.1:{origin.port}"
+            defaults = {"upstream.url": url, "store.url": "memory://", "spool.path": str(spool)}
             return await stack.enter_async_context(Proxy({**defaults, **flags}))
 
         yield start

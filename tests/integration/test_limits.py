@@ -214,7 +214,7 @@ async def test_a_connection_too_many_is_told_so(start_proxy: StartProxy) -> None
         (request(b"POST", PATH, [(b"Content-Length", b"5"), (b"Transfer-Encoding", b"chunked")], b"0\r\n\r\n"), 400),
         (request(b"POST", PATH, [(b"Transfer-Encoding", b"chunked")] * 2, b"0\r\n\r\n"), 400),
         (request(b"POST", PATH, [(b"Transfer-Encoding", b"gzip, chunked")], b"0\r\n\r\n"), 501),
-        (request(b"POST", PATH, [(b"Transfer-Encoding", b"identity")], b"0\r\n\r\n"), 501),
+        (request(b"POST", PATH, [(b"Transfer-Encoding", b"identity")], b"0\r\n\r\n"), 400),
         (b"POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400),
     ],
 )

@@ -1,6 +1,7 @@
 """The store fails: before the send nothing is sent, behind it nothing is lost."""
 
 import asyncio
+import logging
 import re
 import sqlite3
 import time
@@ -147,8 +148,9 @@ async def test_a_large_answer_streams_on_without_the_store_and_its_record_follow
 
 
 async def test_a_store_that_comes_back_empty_is_told_the_outcome(
-    origin: Origin, start_proxy: StartProxy, tmp_path: Path
+    origin: Origin, start_proxy: StartProxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(logging.getLogger("proxy.store.marker"), "propagate", False)  # it says so, as an error
     with Valkey(tmp_path) as victim:  # nothing of it is on disk
         proxy = await start_proxy(**{"store.url": victim.url, "store.deadline": f"{DEADLINE}s"})
         key, gate = new_key(), asyncio.Event()

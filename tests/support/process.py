@@ -71,7 +71,7 @@ class ProxyProcess:
     def __init__(self, directory: Path, settings: Mapping[str, object]) -> None:
         self.port = 0
         self.ops_port = 0
-        self._directory = directory
+        self.directory = directory
         self._settings = {"ops_listen": "127.0.0.1:0", **settings}
         self._output = directory / "proxy.log"
         self._begun = 0
@@ -86,7 +86,7 @@ class ProxyProcess:
         self._settings |= {name.replace("__", "."): value for name, value in changes.items()}
         self._begun = len(self.text)
         variables = environment({"listen": f"127.0.0.1:{self.port}", **self._settings})
-        self._process = spawn("serve", directory=self._directory, output=self._output, variables=variables)
+        self._process = spawn("serve", directory=self.directory, output=self._output, variables=variables)
         await eventually(lambda: self.said("started") or self.status is not None, START_TIMEOUT)
         assert self.status is None, f"it did not start:\n{self.text[self._begun :]}"
         (started,) = self.said("started")

@@ -7,7 +7,8 @@ import struct
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from socket import SO_LINGER, SOL_SOCKET
+from socket import AF_UNIX, SO_LINGER, SOL_SOCKET
+from ssl import SSLContext, SSLObject
 from types import TracebackType
 from typing import Any
 from uuid import uuid4
@@ -15,6 +16,7 @@ from uuid import uuid4
 from config.load import load
 from proxy.app import App
 from proxy.process import listen
+from proxy.telemetry.metrics import Snapshot
 from tests.support.raw import Field, Incomplete, Reply, exchange, parse, take
 
 HOST = b"api.example.com"
@@ -79,7 +81,8 @@ class Proxy:
         """Open the store, and listen."""
         with ExitStack() as stack:
             sock = stack.enter_context(listen(self._settings))
-            self.port = sock.getsockname()[1]
+            if sock.family != AF_UNIX:
+                self.port = sock.getsockname()[1]
             await self._app.start(sock)
             self._listening = stack.pop_all()
         self._running = True
@@ -95,6 +98,10 @@ class Proxy:
         with self._listening:
             await self._app.stop(hurry)
 
+    async def reload(self) -> None:
+        """Read the certificates anew, as on SIGHUP."""
+        await self._app.reload()
+
     async def __aenter__(self) -> "Proxy":
         await self.start()
         return self
@@ -104,10 +111,22 @@ class Proxy:
     ) -> None:
         await self.stop(at_once=True)
 
+    def metrics(self) -> Snapshot:
+        """What it has counted."""
+        return self._app.metrics.snapshot()
+
+    def gauge(self, name: str) -> int:
+        """What is open now; 0 where it says nothing of it."""
+        return int(self.metrics()["gauges"].get(name, 0))
+
     @property
     def tunnels(self) -> int:
         """WebSockets that are open."""
-        return int(self._app.metrics.snapshot()["gauges"]["tunnels"])
+        return self.gauge("tunnels")
+
+    async def unready(self) -> str | None:
+        """Why no traffic should come."""
+        return await self._app.ready()
 
     async def call(self, data: bytes, *, head: bool = False, within: float = 5.0) -> Reply:
         """Send one request over a connection of its own; return its response, which must be complete."""
@@ -134,17 +153,33 @@ class Proxy:
 
 
 class Connection:
-    """A client's connection, kept: for what one exchange of bytes cannot show. Each wait has a deadline."""
+    """A client's connection, kept: for what one exchange of bytes cannot show. Each wait has a deadline. *tls*: to
+    `localhost` through TLS. *path*: by a unix socket."""
 
-    def __init__(self, port: int, within: float = 5.0) -> None:
+    def __init__(self, port: int, within: float = 5.0, *, tls: SSLContext | None = None, path: str = "") -> None:
         self._port = port
         self._within = within
+        self._tls = tls
+        self._path = path
         self._received = bytearray()
         self.ended = False
 
     async def __aenter__(self) -> "Connection":
-        self._reader, self._writer = await asyncio.open_connection("127.0.0.1", self._port)
+        name = None if self._tls is None else "localhost"
+        if self._path:
+            opened = asyncio.open_unix_connection(self._path, ssl=self._tls, server_hostname=name)
+        else:
+            opened = asyncio.open_connection("127.0.0.1", self._port, ssl=self._tls, server_hostname=name)
+        async with asyncio.timeout(self._within):
+            self._reader, self._writer = await opened
         return self
+
+    @property
+    def tls(self) -> SSLObject:
+        """What TLS knows of the connection."""
+        found = self._writer.get_extra_info("ssl_object")
+        assert isinstance(found, SSLObject)
+        return found
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 import redis.asyncio
 
 from proxy.store.base import Granted
+from tests.support.raw import eventually
 from tests.support.relay import Relay
 from tests.support.stores import Asked, claim_of
 
@@ -27,6 +28,17 @@ async def calls(client: Client, command: str) -> int:
 async def connections(client: Client) -> list[str]:
     """The ids of the stores' connections, as the server has them."""
     return [entry["id"] for entry in await client.client_list() if entry["name"] == "idempotency-proxy"]
+
+
+async def follow(replica: Client, primary: Client, port: int) -> None:
+    """Make *replica* one of *primary*, which is at *port*, and wait until it follows."""
+    await primary.config_set("repl-diskless-sync-delay", "0")
+    await replica.replicaof("127.0.0.1", str(port))
+
+    async def follows() -> bool:
+        return bool((await replica.info("replication"))["master_link_status"] == "up")
+
+    await eventually(follows)
 
 
 async def admit(client: Client, keys: str, rights: list[str]) -> None:

@@ -16,7 +16,7 @@ import redis.asyncio
 from proxy.core.lifecycle import State
 from proxy.core.record import Attempt, Record, Response
 from proxy.deadlines import Deadlines
-from proxy.store.base import ClaimResult, ReadResult, SettleResult, Store
+from proxy.store.base import ClaimResult, OverruleResult, ReadResult, SettleResult, Store
 from proxy.store.codec import HASH_OFFSET
 from proxy.store.decide import Row
 from proxy.store.memory import MemoryStore
@@ -56,6 +56,11 @@ def unknown(claim: Record) -> Record:
     return claim._replace(state=State.UNKNOWN)
 
 
+def ruling(claim: Record, body: bytes = b'{"Id": "2241581"}') -> Record:
+    """What an operator says of it."""
+    return completed(claim._replace(attempt=claim.attempt._replace(token=os.urandom(16))), body)
+
+
 class Asked:
     """A store whose operations can be awaited."""
 
@@ -70,6 +75,9 @@ class Asked:
 
     async def release(self, record: Record) -> SettleResult:
         return await answer(lambda done: self.store.release(record, done))
+
+    async def overrule(self, attempt: Attempt, ruling: Record | None) -> OverruleResult:
+        return await answer(lambda done: self.store.overrule(attempt, ruling, done))
 
     async def read(self, key_hash: bytes) -> ReadResult:
         return await answer(lambda done: self.store.read(key_hash, done))
@@ -165,14 +173,14 @@ class SqliteMedium:
 
 
 class RedisMedium:
-    """A prefix of its own on one server."""
+    """A prefix of its own on one server, or on several. *client*: looks at the same ones; closed at the end."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, client: redis.asyncio.Redis | redis.asyncio.RedisCluster) -> None:
         self._url = url
         self._prefix = f"test:{uuid4()}:"
         self._deadlines = Deadlines()
         self._stores: list[RedisStore] = []
-        self._client = redis.asyncio.Redis.from_url(url)
+        self._client = client
 
     async def store(self) -> Asked:
         store = RedisStore(self._url, deadline=DEADLINE, prefix=self._prefix, deadlines=self._deadlines)
@@ -192,16 +200,21 @@ class RedisMedium:
     async def close(self) -> None:
         for store in self._stores:
             await store.close()
-        if names := await self._client.keys(f"{self._prefix}*"):
-            await self._client.delete(*names)
+        for name in await self._names():
+            await self._client.delete(name)
         await self._client.aclose()
 
     async def _name(self, key_hash: bytes) -> bytes:
         """By the hash in the record: how names are made is the store's own affair."""
-        for name in await self._client.keys(f"{self._prefix}*"):
+        for name in await self._names():
             data = await self._client.get(name)
             assert isinstance(name, bytes)
             assert isinstance(data, bytes)
             if data[HASH_OFFSET : HASH_OFFSET + len(key_hash)] == key_hash:
                 return name
         raise AssertionError("there is no record of this key")
+
+    async def _names(self) -> list[bytes]:
+        everywhere = {"target_nodes": "primaries"} if isinstance(self._client, redis.asyncio.RedisCluster) else {}
+        names = await self._client.keys(f"{self._prefix}*", **everywhere)
+        return [name for name in names if isinstance(name, bytes)]

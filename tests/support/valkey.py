@@ -5,7 +5,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib.metadata import files
 from pathlib import Path
 from types import TracebackType
@@ -30,9 +30,17 @@ def free_port() -> int:
     return port
 
 
+def wait_until(condition: Callable[[], bool], within: float = START_TIMEOUT) -> None:
+    """Look at *condition* until it holds, *within* so many seconds; for what blocks anyhow."""
+    deadline = time.monotonic() + within
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come about in time"
+        time.sleep(_POLL)
+
+
 class Valkey:
-    """One server with its own *directory*, on a port that it keeps over restarts. *settings*: as in valkey.conf. All
-    methods block, for some ten milliseconds each."""
+    """One server with its own *directory*, on a port that it keeps over restarts. *settings*: as in valkey.conf;
+    *program*: another server than the package's. All methods block, for some ten milliseconds each."""
 
     def __init__(
         self,
@@ -41,9 +49,11 @@ class Valkey:
         password: str | None = None,
         appendonly: bool = False,
         settings: Mapping[str, str] | None = None,
+        program: Path | None = None,
     ) -> None:
         self.port = free_port()
-        self._directory = directory
+        self._program = program or binary()
+        self.directory = directory
         self._password = password
         self._settings = {
             "bind": "127.0.0.1",
@@ -64,6 +74,11 @@ class Valkey:
         return f"redis://{secret}127.0.0.1:{self.port}/0"
 
     @property
+    def runs(self) -> bool:
+        """Whether it was started and not stopped since."""
+        return self._process is not None
+
+    @property
     def pid(self) -> int:
         """Of the server that runs now."""
         return self._running().pid
@@ -71,9 +86,8 @@ class Valkey:
     def start(self) -> None:
         """Start it, on the port and the directory that it had before, and wait until it has loaded its data."""
         assert self._process is None, "it runs already"
-        arguments = [word for name, value in self._settings.items() for word in (f"--{name}", value)]
         with self._log.open("ab") as log:
-            self._process = subprocess.Popen([binary(), *arguments], stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+            self._process = subprocess.Popen(self._command(), stdout=log, stderr=log, stdin=subprocess.DEVNULL)
         deadline = time.monotonic() + START_TIMEOUT
         while not self._answers():
             if self._process.poll() is not None or time.monotonic() > deadline:
@@ -120,9 +134,12 @@ class Valkey:
         if self._process is not None:
             self.stop()
 
+    def _command(self) -> list[str]:
+        return [str(self._program), *(word for name, value in self._settings.items() for word in (f"--{name}", value))]
+
     @property
     def _log(self) -> Path:
-        return self._directory / "valkey.log"
+        return self.directory / "valkey.log"
 
     def _running(self) -> subprocess.Popen[bytes]:
         assert self._process is not None, "it does not run"

@@ -14,6 +14,7 @@ from typing import Any
 
 import click
 import pytest
+import redis.asyncio
 import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
@@ -239,7 +240,7 @@ async def test_a_claim_on_the_valkey_of_the_composition_is_there_after_a_power_c
 
     claim = claim_of()
     with Valkey(tmp_path, settings=settings) as valkey:
-        medium = RedisMedium(valkey.url)
+        medium = RedisMedium(valkey.url, redis.asyncio.Redis.from_url(valkey.url))
         assert isinstance(await (await medium.store()).claim(claim), Granted)
         valkey.restart()
         assert await (await medium.store()).read(claim.attempt.key_hash) == Found(claim, State.IN_PROGRESS)

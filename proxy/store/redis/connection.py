@@ -2,6 +2,10 @@
 
 A grant is a nil reply, and nil carries no name: were replies ever one off, a proxy would own someone else's key. So the
 replies of a batch are collected, and none is used before the batch's own number has come back right behind them.
+
+Where writes must last (`durability.py`), a batch with writes in it ends with a WAIT before its ECHO, one for all. The
+server holds up this connection meanwhile, so nothing more is sent on it: with a replica that is away, what comes fails
+in the queue, where nothing of it was sent, and no heap of waits grows in a socket.
 """
 
 import asyncio
@@ -10,12 +14,12 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Sequence
 from time import monotonic
-from typing import Any, NamedTuple, cast
+from typing import Any, ClassVar, NamedTuple, cast
 
 import hiredis
 
 from proxy.deadlines import NEVER
-from proxy.store.redis.errors import explain
+from proxy.store.redis.errors import explain, turns_away
 
 Reply = bytes | int | list[Any] | hiredis.ReplyError | None
 """What hiredis makes of RESP2. An error is a reply like any other."""
@@ -35,12 +39,17 @@ class Unusable(Exception):
 class Command(ABC):
     """What is sent, and what becomes of it. Exactly one of *replied* and *failed* is called, once."""
 
-    __slots__ = ("answered", "copies", "due", "packed")
+    __slots__ = ("answered", "copies", "due", "key", "packed")
 
-    def __init__(self, packed: bytes, due: float) -> None:
+    lasts: ClassVar[bool] = False
+    """Whether it writes what must not be forgotten."""
+
+    def __init__(self, packed: bytes, due: float, key: bytes = b"") -> None:
         self.packed = packed
         self.due = due
         """Monotonic time until which it is repeated and waited for."""
+        self.key = key
+        """By which a cluster finds its node. Empty: it is for the node that it was sent to."""
         self.copies = 0
         """How often it was written to a socket."""
         self.answered = False
@@ -48,6 +57,10 @@ class Command(ABC):
     @abstractmethod
     def replied(self, reply: Reply) -> None:
         """Take the reply; raise Unusable."""
+
+    def forgettable(self, reply: Reply, why: str) -> None:  # noqa: ARG002  # for those that last
+        """Take the reply of a command that lasts: the server did it, and may yet forget it. Raise Unusable."""
+        self.replied(reply)
 
     @abstractmethod
     def failed(self, why: str) -> None:
@@ -69,8 +82,8 @@ class Question(Command):
 
     __slots__ = ("reply",)
 
-    def __init__(self, packed: bytes, due: float) -> None:
-        super().__init__(packed, due)
+    def __init__(self, packed: bytes, due: float, key: bytes = b"") -> None:
+        super().__init__(packed, due, key)
         self.reply: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
 
     def replied(self, reply: Reply) -> None:
@@ -84,6 +97,11 @@ class Question(Command):
             self.reply.set_exception(ConnectionError(why))
 
 
+def _take_it(command: Command, error: hiredis.ReplyError) -> None:
+    command.answered = True
+    command.replied(error)
+
+
 class Identity(NamedTuple):
     """A connection as its server knows it. Both, since a restarted server counts its ids anew."""
 
@@ -91,25 +109,47 @@ class Identity(NamedTuple):
     address: bytes
 
 
+class Wait(NamedTuple):
+    """What ends a batch with writes that must last."""
+
+    packed: bytes
+    lacking: Callable[[Reply], str | None]
+    """What is missing, by the reply; None where all is well. Raises Unusable."""
+
+
+_TurnedAway = tuple[Command, hiredis.ReplyError]
+
+
 class _Batch(NamedTuple):
     number: bytes
     commands: Sequence[Command]
+    wait: Wait | None
     size: int
     sent: float
+
+    @property
+    def replies(self) -> int:
+        return len(self.commands) + 1 + (self.wait is not None)
 
 
 class Connection(asyncio.Protocol):
     """Once lost it stays lost; what was not answered is kept for who repeats it."""
 
-    def __init__(self) -> None:
+    def __init__(self, wait: Wait | None = None) -> None:
         self._loop = asyncio.get_running_loop()
         self.lost: asyncio.Future[str] = self._loop.create_future()
         """Why nothing more is sent or believed."""
         self.closed: asyncio.Future[None] = self._loop.create_future()
         self.identity: Identity | None = None
+        self.turned_away = _take_it
+        """Sees to each command that the server did not carry out and will elsewhere or later (`errors.turns_away`)."""
         self.answered = 0
         """Batches whose replies were used."""
         self.commands_in_flight = self.bytes_in_flight = 0
+        self.waiting = False
+        """A batch waits; another must not be sent before `relieved` was called."""
+        self.relieved: Callable[[], None] = lambda: None
+        self._wait = wait
         self._transport: asyncio.Transport | None = None
         self._reader = hiredis.Reader(notEnoughData=_MORE)
         self._batches: deque[_Batch] = deque()
@@ -145,10 +185,19 @@ class Connection(asyncio.Protocol):
         """Write *commands* as one batch. On a lost connection they are only kept, as unanswered."""
         self._number += 1
         number = b"%d" % self._number
-        data = b"".join([command.packed for command in commands] + [pack((b"ECHO", number))])
+        wait = self._wait
+        if wait is not None and not any(command.lasts for command in commands):
+            wait = None
+        packed = [command.packed for command in commands]
+        if wait is not None:
+            packed.append(wait.packed)
+            self.waiting = True
+        packed.append(pack((b"ECHO", number)))
+        data = b"".join(packed)
+        batch = _Batch(number, commands, wait, len(data), monotonic())
         if not self._batches:
-            self._expected = len(commands) + 1
-        self._batches.append(_Batch(number, commands, len(data), monotonic()))
+            self._expected = batch.replies
+        self._batches.append(batch)
         self.commands_in_flight += len(commands)
         self.bytes_in_flight += len(data)
         if self._transport is None or self._transport.is_closing():  # uvloop raises on a write then
@@ -195,21 +244,45 @@ class Connection(asyncio.Protocol):
             return
         batch, replies = self._batches[0], self._replies
         self._replies = []
-        for command, reply in zip(batch.commands, replies):  # the last reply is the echo
-            if command.answered:
-                continue
-            command.answered = True
-            try:
-                command.replied(reply)
-            except Unusable as unusable:
-                command.answered = False
-                self.drop(str(unusable))
-                return
-            except Exception:  # one owner's defect must not harm the connection of all
-                _log.exception("the handler of a reply raised")
+        try:
+            lacking = None if batch.wait is None else batch.wait.lacking(replies[-2])
+        except Unusable as unusable:
+            self.drop(str(unusable))
+            return
+        turned_away = self._hand_out(batch, replies, lacking)
+        if turned_away is None:
+            return
         self._batches.popleft()
-        self._expected = len(self._batches[0].commands) + 1 if self._batches else 0
+        self._expected = self._batches[0].replies if self._batches else 0
         self._progress = monotonic()
         self.answered += 1
         self.commands_in_flight -= len(batch.commands)
         self.bytes_in_flight -= batch.size
+        if batch.wait is not None:
+            self.waiting = False
+            self.relieved()
+        for command, error in turned_away:
+            self.turned_away(command, error)
+
+    def _hand_out(self, batch: _Batch, replies: list[Reply], lacking: str | None) -> list[_TurnedAway] | None:
+        """Give each command its reply; return those that were turned away, None where a reply ends the connection."""
+        turned_away: list[_TurnedAway] = []
+        for command, reply in zip(batch.commands, replies):  # behind them are the wait's and the echo
+            if command.answered:
+                continue
+            if isinstance(reply, hiredis.ReplyError) and turns_away(reply):
+                turned_away.append((command, reply))
+                continue
+            command.answered = True
+            try:
+                if lacking is not None and command.lasts:
+                    command.forgettable(reply, lacking)
+                else:
+                    command.replied(reply)
+            except Unusable as unusable:
+                command.answered = False
+                self.drop(str(unusable))
+                return None
+            except Exception:  # one owner's defect must not harm the connection of all
+                _log.exception("the handler of a reply raised")
+        return turned_away

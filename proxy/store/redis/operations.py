@@ -1,9 +1,9 @@
-"""The four operations as commands: what is sent, and what each reply means."""
+"""Claims and reads as commands: what is sent, and what each reply means."""
 
-import time
 from binascii import hexlify
 from collections.abc import Callable
 from functools import lru_cache
+from time import monotonic
 from typing import NamedTuple
 
 from hiredis import ReplyError
@@ -13,21 +13,19 @@ from proxy.core.record import Attempt, Record
 from proxy.store.base import (
     Absent,
     ClaimResult,
-    Done,
-    Foreign,
     Found,
     Granted,
     ReadResult,
-    SettleResult,
     Unavailable,
 )
 from proxy.store.codec import Undecodable, decode, encode
+from proxy.store.marker import Marker
 from proxy.store.redis.connection import Command, Reply, Unusable, pack
 from proxy.store.redis.errors import explain, is_demotion
-from proxy.store.redis.multiplexer import Multiplexer
-from proxy.store.redis.scripts import RELEASE, SETTLE, Script
+from proxy.store.redis.scripts import CONFIRM
+from proxy.store.redis.topology import Topology
 
-GRANTED, DONE, ABSENT = Granted(), Done(), Absent()
+GRANTED, ABSENT = Granted(), Absent()
 _GONE = -2
 """PTTL of a key that is not there. (-1, no expiry, is somebody's PERSIST; the record reads as long past its lease.)"""
 
@@ -35,9 +33,12 @@ _GONE = -2
 class Context(NamedTuple):
     """What claims and reads need beside themselves."""
 
-    multiplexer: Multiplexer
+    topology: Topology
     withdraw: Callable[[Attempt], None]
     prefix: bytes
+    waits: bool
+    """Writes must last: they wait for replicas or the disk."""
+    marker: Marker
 
 
 @lru_cache(maxsize=256)
@@ -52,14 +53,20 @@ def name(prefix: bytes, key_hash: bytes) -> bytes:
 
 
 class Claim(Command):
-    """SET NX GET: writes the record where nothing is, and says what is there, in one step."""
+    """SET NX GET: writes the record where nothing is, and says what is there, in one step.
+
+    A grant is worth something for the deadline only: who was stopped and goes on later (a paused machine) does not
+    trust a reply that it finds then, and not its own token.
+    """
 
     __slots__ = ("_context", "_done", "_record")
+    lasts = True
 
     def __init__(self, context: Context, record: Record, done: Callable[[ClaimResult], None], due: float) -> None:
         attempt = record.attempt
         key = context.prefix + hexlify(attempt.key_hash)
         self.packed = pack((b"SET", key, encode(record), b"NX", b"GET", b"PX", _decimal(attempt.retention)))
+        self.key = key
         self.due = due
         self.copies = 0
         self.answered = False  # as Command does it: on the path of every payment, super() is not for nothing
@@ -70,13 +77,20 @@ class Claim(Command):
     def replied(self, reply: Reply) -> None:
         """Nothing was there: ours. Else the record that is."""
         if reply is None:
-            self._done(GRANTED)
+            self._own()
         elif isinstance(reply, bytes):
             self._meet(reply)
         else:
             if isinstance(reply, ReplyError):
                 self.copies -= 1  # this one was not applied
-            self.failed(_why(reply))
+            self.failed(why_not(reply))
+
+    def forgettable(self, reply: Reply, why: str) -> None:
+        """A grant that may be forgotten is none; what another has is found, whether it lasts or not."""
+        if reply is None:
+            self.failed(why)
+        else:
+            self.replied(reply)
 
     def failed(self, why: str) -> None:
         """A copy that may still be applied must not block the key: whoever hears Unavailable does not own it."""
@@ -90,22 +104,73 @@ class Claim(Command):
             found = decode(data, attempt.key_hash)
         except Undecodable as error:
             self.copies -= 1
-            self.failed(_undecodable(error))
+            self.failed(undecodable(error))
             return
         own = found.attempt.token == attempt.token
         if own and found.state is State.IN_PROGRESS:  # an earlier copy of this claim took the key
-            self._done(GRANTED)
+            if self._context.waits:
+                self._context.topology.insist(Confirm(self._context, self._record, self._own, self.failed, self.due))
+            else:
+                self._own()
             return
         if not own and self.copies > 1:
             self._context.withdraw(attempt)
         if found.state is State.IN_PROGRESS:
-            self._context.multiplexer.insist(Age(self._context, found, self._done, self._again, self.due))
+            self._context.topology.insist(Age(self._context, found, self._done, self._again, self.due))
         else:
             self._done(Found(found, found.state))
 
+    def _own(self) -> None:
+        if self._context.marker.forgotten is not None:
+            self.failed(self._context.marker.forgotten)
+        elif monotonic() >= self.due:
+            self.failed("granted when the deadline was over")
+        else:
+            self._done(GRANTED)
+
     def _again(self) -> None:
         """The record went between the two questions."""
-        self._context.multiplexer.insist(Claim(self._context, self._record, self._done, self.due))
+        self._context.topology.insist(Claim(self._context, self._record, self._done, self.due))
+
+
+class Confirm(Command):
+    """Writes one's own claim anew, if it is still there: an acknowledgement is worth something only for what the
+    connection itself has written."""
+
+    __slots__ = ("_confirmed", "_refused")
+    lasts = True
+
+    def __init__(
+        self,
+        context: Context,
+        record: Record,
+        confirmed: Callable[[], None],
+        refused: Callable[[str], None],
+        due: float,
+    ) -> None:
+        key_hash, token = record.attempt.key_hash, record.attempt.token
+        key = name(context.prefix, key_hash)
+        super().__init__(pack((b"EVAL", CONFIRM.text, b"1", key, token)), due, key)
+        self._confirmed = confirmed
+        self._refused = refused
+
+    def replied(self, reply: Reply) -> None:
+        """1: it is there. Anything else: it is not granted."""
+        if reply == 1:
+            self._confirmed()
+        else:
+            self._refused("the claim was gone when it was confirmed" if reply == 0 else why_not(reply))
+
+    def forgettable(self, reply: Reply, why: str) -> None:
+        """Not granted."""
+        if reply == 1:
+            self._refused(why)
+        else:
+            self.replied(reply)
+
+    def failed(self, why: str) -> None:
+        """Not granted."""
+        self._refused(why)
 
 
 class Read(Command):
@@ -114,7 +179,8 @@ class Read(Command):
     __slots__ = ("_context", "_done", "_key_hash")
 
     def __init__(self, context: Context, key_hash: bytes, done: Callable[[ReadResult], None], due: float) -> None:
-        super().__init__(pack((b"GET", name(context.prefix, key_hash))), due)
+        key = name(context.prefix, key_hash)
+        super().__init__(pack((b"GET", key)), due, key)
         self._context = context
         self._key_hash = key_hash
         self._done = done
@@ -126,7 +192,7 @@ class Read(Command):
         elif isinstance(reply, bytes):
             self._meet(reply)
         else:
-            self._done(Unavailable(_why(reply)))
+            self._done(Unavailable(why_not(reply)))
 
     def failed(self, why: str) -> None:
         """Unavailable."""
@@ -136,10 +202,10 @@ class Read(Command):
         try:
             found = decode(data, self._key_hash)
         except Undecodable as error:
-            self._done(Unavailable(_undecodable(error)))
+            self._done(Unavailable(undecodable(error)))
             return
         if found.state is State.IN_PROGRESS:
-            self._context.multiplexer.insist(Age(self._context, found, self._done, self._gone, self.due))
+            self._context.topology.insist(Age(self._context, found, self._done, self._gone, self.due))
         else:
             self._done(Found(found, found.state))
 
@@ -160,7 +226,8 @@ class Age(Command):
         gone: Callable[[], None],
         due: float,
     ) -> None:
-        super().__init__(pack((b"PTTL", name(context.prefix, found.attempt.key_hash))), due)
+        key = name(context.prefix, found.attempt.key_hash)
+        super().__init__(pack((b"PTTL", key)), due, key)
         self._found = found
         self._done = done
         self._gone = gone
@@ -168,7 +235,7 @@ class Age(Command):
     def replied(self, reply: Reply) -> None:
         """Found as it reads at its age; or gone meanwhile."""
         if not isinstance(reply, int):
-            self._done(Unavailable(_why(reply)))
+            self._done(Unavailable(why_not(reply)))
         elif reply == _GONE:
             self._gone()
         else:
@@ -179,73 +246,7 @@ class Age(Command):
         self._done(Unavailable(why))
 
 
-class Write(Command):
-    """A script by its name; by its text, where the server has forgotten it."""
-
-    __slots__ = ("_arguments", "_done", "_key_hash", "_multiplexer", "_script")
-
-    def __init__(
-        self,
-        multiplexer: Multiplexer,
-        script: Script,
-        key_hash: bytes,
-        arguments: tuple[bytes, ...],
-        done: Callable[[SettleResult], None],
-        due: float,
-    ) -> None:
-        self.packed = pack((b"EVALSHA", script.sha, b"1", *arguments))
-        self.due = due
-        self.copies = 0
-        self.answered = False  # see Claim
-        self._multiplexer = multiplexer
-        self._script = script
-        self._key_hash = key_hash
-        self._arguments = arguments
-        self._done = done
-
-    def replied(self, reply: Reply) -> None:
-        """1: as it was asked to be. A record: the one that stands against it."""
-        if reply == 1:
-            self._done(DONE)
-        elif isinstance(reply, bytes):
-            self._done(self._foreign(reply))
-        elif isinstance(reply, ReplyError) and str(reply).startswith("NOSCRIPT"):
-            again = Write(self._multiplexer, self._script, self._key_hash, self._arguments, self._done, self.due)
-            again.packed = pack((b"EVAL", self._script.text, b"1", *self._arguments))
-            self._multiplexer.insist(again)
-        else:
-            self._done(Unavailable(_why(reply)))
-
-    def failed(self, why: str) -> None:
-        """Unavailable; it may be repeated at will."""
-        self._done(Unavailable(why))
-
-    def _foreign(self, data: bytes) -> SettleResult:
-        try:
-            return Foreign(decode(data, self._key_hash))
-        except Undecodable as error:
-            return Unavailable(_undecodable(error))
-
-
-def settle(
-    multiplexer: Multiplexer, prefix: bytes, record: Record, done: Callable[[SettleResult], None], due: float
-) -> Write:
-    """See Store.settle. *due*: monotonic time."""
-    attempt = record.attempt
-    left = max(0, attempt.first_used + attempt.retention - time.time_ns() // 1_000_000)
-    arguments = (prefix + hexlify(attempt.key_hash), encode(record), b"%d" % left)
-    return Write(multiplexer, SETTLE, attempt.key_hash, arguments, done, due)
-
-
-def release(
-    multiplexer: Multiplexer, prefix: bytes, attempt: Attempt, done: Callable[[SettleResult], None], due: float
-) -> Write:
-    """See Store.release. *due*: monotonic time."""
-    arguments = (name(prefix, attempt.key_hash), attempt.token)
-    return Write(multiplexer, RELEASE, attempt.key_hash, arguments, done, due)
-
-
-def _why(reply: Reply) -> str:
+def why_not(reply: Reply) -> str:
     """What an error reply says, for the log; raise Unusable where it ends the connection, as any unknown reply does."""
     if not isinstance(reply, ReplyError):
         raise Unusable(f"a reply of an unexpected kind: {type(reply).__name__}")
@@ -254,5 +255,5 @@ def _why(reply: Reply) -> str:
     return explain(reply)
 
 
-def _undecodable(error: Undecodable) -> str:
+def undecodable(error: Undecodable) -> str:
     return f"a record cannot be decoded: {error}"

@@ -19,3 +19,5 @@ def _script(name: str) -> Script:
 
 SETTLE = _script("settle.lua")
 RELEASE = _script("release.lua")
+CONFIRM = _script("confirm.lua")
+OVERRULE = _script("overrule.lua")

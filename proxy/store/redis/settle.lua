@@ -13,7 +13,6 @@ if string.sub(old, 3, 18) ~= string.sub(new, 3, 18) then
   return old
 end
 local from, to = string.sub(old, 2, 2), string.sub(new, 2, 2)
-if from == 'i' or (from == 'u' and to == 'c') then
-  redis.call('SET', KEYS[1], new, 'KEEPTTL')
-end
+local better = from == 'i' or (from == 'u' and to == 'c')
+redis.call('SET', KEYS[1], better and new or old, 'KEEPTTL') -- in any case, so that who waits behind it waits for this
 return 1

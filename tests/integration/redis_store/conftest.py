@@ -9,9 +9,26 @@ import pytest
 
 from proxy.deadlines import Deadlines
 from proxy.store.redis.store import RedisStore
+from tests.support.cluster import ValkeyCluster
 from tests.support.redis_client import DEADLINE, Client, OpenStore
+from tests.support.sentinel import SentinelGroup
 from tests.support.stores import Asked
 from tests.support.valkey import Valkey
+
+
+@pytest.fixture(scope="session")
+def sentinels(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SentinelGroup]:
+    """A group that is never harmed, with passwords."""
+    directory = tmp_path_factory.mktemp("sentinels")
+    with SentinelGroup(directory, password="of-servers", sentinel_password="of-sentinels") as group:
+        yield group
+
+
+@pytest.fixture(scope="session")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ValkeyCluster]:
+    """One with a password. Who harms it heals it."""
+    with ValkeyCluster(tmp_path_factory.mktemp("cluster"), password="of-nodes") as cluster:
+        yield cluster
 
 
 @pytest.fixture
@@ -27,7 +44,13 @@ async def open_store() -> AsyncIterator[OpenStore]:
     async with AsyncExitStack() as stack:
 
         async def start(
-            url: str, *, deadline: float = DEADLINE, prefix: str = "", allow_eviction: bool = False
+            url: str,
+            *,
+            deadline: float = DEADLINE,
+            prefix: str = "",
+            allow_eviction: bool = False,
+            durability: str = "memory",
+            fingerprint: bytes = b"",
         ) -> Asked:
             store = RedisStore(
                 url,
@@ -35,6 +58,8 @@ async def open_store() -> AsyncIterator[OpenStore]:
                 prefix=prefix or f"test:{uuid4()}:",
                 deadlines=Deadlines(),
                 allow_eviction=allow_eviction,
+                durability=durability,
+                fingerprint=fingerprint,
             )
             await store.open()
             stack.push_async_callback(store.close)

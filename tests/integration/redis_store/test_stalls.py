@@ -132,10 +132,10 @@ class TestWithdrawal:
         (line,) = [record.message for record in caplog.records if "withdrawn" in record.message]
         assert claims[0].attempt.key_hash.hex() in line
 
-    async def test_it_ends_with_the_lease_of_its_claim(
+    async def test_it_ends_with_the_retention_of_its_claim(
         self, victim: Valkey, open_store: OpenStore, caplog: pytest.LogCaptureFixture
     ) -> None:
-        store, claim = await open_store(victim.url), claim_of(lease=900)
+        store, claim = await open_store(victim.url), claim_of(retention=900)
         victim.pause()
         await store.claim(claim)
         await eventually(lambda: [record for record in caplog.records if "withdrawn" in record.message])

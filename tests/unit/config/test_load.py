@@ -71,7 +71,7 @@ def test_everything_that_is_wrong_is_told_at_once_wherever_it_was_set(
     file = toml(
         tmp_path,
         'workers = 2\n[idempotency]\nkey_min = 40\nretention = "10s"\nmethods = ["PUT", "GET"]\n'
-        '[limits]\nhed = 3\nhead = "300B"\n[spool]\npath = "x"\n',
+        '[limits]\nhed = 3\nhead = "300B"\n[spools]\npath = "x"\n',
     )
     monkeypatch.setenv("IDEMPOTENCY_PROXY_RESPONSES__PATHS", "/responses/{key}")
     monkeypatch.setenv("IDEMPOTENCY_PROXY_RESPONSES__PATH", "/responses/{key}")
@@ -84,7 +84,7 @@ def test_everything_that_is_wrong_is_told_at_once_wherever_it_was_set(
         "responses.paths = '/responses/{key}' (by IDEMPOTENCY_PROXY_RESPONSES__PATHS)",
         "responses.path (by IDEMPOTENCY_PROXY_RESPONSES__PATH)",
         f"limits.hed (in {file})",
-        f"spool (in {file})",
+        f"spools (in {file})",
         "upstream_url (by IDEMPOTENCY_PROXY_UPSTREAM_URL)",
         "idempotency.retention, store.deadline, upstream.pool_timeout, upstream.connect_timeout, upstream.timeout,"
         " idempotency.lease_margin",

@@ -31,7 +31,12 @@ SWITCH = "must be true or false"
 LIST = "must be a list"
 BAD = [
     ("listen", ":8080", "must be HOST:PORT"),
+    ("listen", "unix:", "must be unix:/absolute/path"),
+    ("listen_mode", 660, "must be permissions in octal"),
+    ("listen_mode", "rw-rw----", "must be permissions in octal"),
+    ("listen_mode", "0668", "must be permissions in octal"),
     ("ops_listen", "nowhere", "must be HOST:PORT"),
+    ("ops_listen", "unix:/run/ops.sock", "must be HOST:PORT"),
     ("workers", 0, "must be at least 1"),
     ("workers", "two", NUMBER),
     ("workers", 1.5, NUMBER),
@@ -46,13 +51,25 @@ BAD = [
     ("upstream.idle_timeout", "0s", "must be at least 1ms"),
     ("upstream.host", "a b", "must be upstream, preserve or a host"),
     ("upstream.host", 3, "must be a text"),
+    ("upstream.ca", 3, "must be a text"),
+    ("upstream.certificate", "a\0b", "must be the path of a file"),
+    ("upstream.key", "\udcff", "must be UTF-8"),
+    ("upstream.server_name", "api:443", "must be the name of a host"),
+    ("upstream.server_name", "https://api", "must be the name of a host"),
     ("store.url", "mysql://store", "must be sqlite:relative.db"),
     ("store.deadline", "0", "must be at least 1ms"),
+    ("store.durability", "disk", 'must be "memory", "fsync" or "replicas:N"'),
+    ("store.durability", "replicas:0", 'must be "memory", "fsync" or "replicas:N"'),
+    ("store.durability", "replicas:100", 'must be "memory", "fsync" or "replicas:N"'),
+    ("store.durability", "replicas", 'must be "memory", "fsync" or "replicas:N"'),
     ("store.prefix", 3, "must be a text"),
     ("store.prefix", "\udcff", "must be UTF-8"),
     ("store.hash_secret", "é" * 33, "must be at most 64 bytes"),
     ("store.hash_secret", 12, "must be a text"),
     ("store.allow_eviction", "perhaps", SWITCH),
+    ("spool.path", "", "must not be empty"),
+    ("spool.path", "a\0b", "must be the path of a file"),
+    ("spool.max_size", "64 MiBs", "must be a size"),
     ("idempotency.header", "Idempotency Key", TOKEN),
     ("idempotency.header", "", TOKEN),
     ("idempotency.header", "Key:", TOKEN),
@@ -122,6 +139,11 @@ BAD = [
     ("limits.response_head", "65KiB", "must be at most 65536"),
     ("limits.trailers", "x", SIZE),
     ("limits.chunk_extensions", -1, SIZE),
+    ("tls.certificate", 3, "must be a text"),
+    ("tls.key", "a\0b", "must be the path of a file"),
+    ("tls.client_ca", "a\0b", "must be the path of a file"),
+    ("tls.client_certificates", "yes", "must be 'none', 'optional' or 'required'"),
+    ("tls.min_version", "1.1", "must be '1.2' or '1.3'"),
     ("forwarded.trusted", ["10.0.0.1/8"], "must be a network without host bits"),
     ("forwarded.trusted", ["lan"], "must be a network without host bits"),
     ("forwarded.trusted", [10], "must be a network without host bits"),
@@ -159,6 +181,10 @@ def test_every_setting_is_in_the_table_of_bad_values() -> None:
         ("workers", "4", 4),
         ("upstream.timeout", "90", 90.0),
         ("limits.body", "64MiB", 64 * 1024 * 1024),
+        ("listen", "unix:/run/proxy.sock", Address("", 0, "/run/proxy.sock")),
+        ("listen_mode", "0600", 0o600),
+        ("listen_mode", "666", 0o666),
+        ("upstream.url", "unix:api.sock", Origin("http", "localhost", 80, "api.sock")),
     ],
 )
 def test_a_good_value_is_what_it_says(setting: str, value: object, meant: object) -> None:
@@ -173,7 +199,7 @@ def test_the_lease_covers_every_wait_of_an_exchange() -> None:
 def test_a_settings_object_cannot_be_changed_at_any_depth() -> None:
     settings = load(None, {"upstream.url": "http://api"})
     models: list[BaseModel] = [settings, *(value for _, value in settings if isinstance(value, BaseModel))]
-    assert len(models) == 9
+    assert len(models) == 11
     for model in models:
         name, value = next(iter(model))
         with pytest.raises(ValidationError, match="frozen"):
@@ -181,15 +207,42 @@ def test_a_settings_object_cannot_be_changed_at_any_depth() -> None:
     hash(settings)  # and nothing in it can
 
 
+TLS = {"tls.certificate": "c.pem", "tls.key": "k.pem"}
+HTTPS = {"upstream.url": "https://api"}
 CONFLICTS = [
     ({"idempotency.retention": "76s"}, "idempotency.retention, store.deadline", "longer than the lease, 76s"),
     ({"upstream.timeout": "24h"}, "idempotency.retention, store.deadline", "the retention, 86400s"),
     ({"store.url": "memory://", "workers": 2}, "store.url, workers", "2 workers cannot share a memory:// store"),
+    ({"store.durability": "fsync"}, "store.durability, store.url", "sqlite: syncs every write to the disk by itself"),
+    (
+        {"store.durability": "replicas:2", "store.url": "memory://"},
+        "store.durability, store.url",
+        'a durability of "replicas:2" is for Redis and Valkey',
+    ),
     ({"idempotency.key_min": 37}, "idempotency.key_min, idempotency.key_max", "the shortest key, 37"),
     ({"limits.head": "4KiB"}, "limits.head, limits.request_line", "a head of 4096 bytes"),
     ({"listen": "127.0.0.1:9090"}, "listen, ops_listen", "127.0.0.1:9090 and 127.0.0.1:9090 collide"),
     ({"listen": "0.0.0.0:9090"}, "listen, ops_listen", "collide"),
     ({"ops_listen": "[::]:8080"}, "listen, ops_listen", "collide"),
+    ({"tls.certificate": "c.pem"}, "tls.certificate, tls.key", "tls.certificate is of no use without tls.key"),
+    ({"tls.key": "k.pem"}, "tls.key, tls.certificate", "tls.key is of no use without tls.certificate"),
+    ({"upstream.key": "k", **HTTPS}, "upstream.key, upstream.certificate", "of no use without upstream.certificate"),
+    ({"upstream.certificate": "c", **HTTPS}, "upstream.certificate, upstream.key", "of no use without upstream.key"),
+    ({"tls.client_ca": "a.pem", **TLS}, "tls.client_certificates, tls.client_ca", '"optional" or "required"'),
+    ({"tls.client_certificates": "optional", **TLS}, "tls.client_certificates, tls.client_ca", 'client_ca is ""'),
+    ({"tls.min_version": "1.3"}, "tls.min_version, tls.certificate", "without tls.certificate there is no TLS"),
+    (
+        {"tls.client_ca": "a.pem", "tls.client_certificates": "required"},
+        "tls.client_ca, tls.certificate",
+        "without tls.certificate there is no TLS",
+    ),
+    ({"upstream.ca": "a.pem"}, "upstream.url, upstream.ca", "http://api is without TLS"),
+    ({"upstream.server_name": "api.test"}, "upstream.url, upstream.server_name", "let it begin with https://"),
+    (
+        {"upstream.url": "unix:api.sock", "upstream.certificate": "c.pem", "upstream.key": "k.pem"},
+        "upstream.url, upstream.certificate, upstream.key",
+        "unix:api.sock is without TLS",
+    ),
 ]
 
 
@@ -209,10 +262,19 @@ def test_settings_that_do_not_go_together_are_told_by_all_their_names(
     [
         {"idempotency.retention": "76.001s"},
         {"store.url": "memory://", "workers": 1},
+        {"store.url": "sqlite:a.db", "store.durability": "memory"},
+        {"store.url": "redis://a", "store.durability": "fsync"},
+        {"store.url": "redis+sentinel://a:1/b", "store.durability": "replicas:99"},
+        {"store.url": "rediss+cluster://a:1", "store.durability": "replicas:1"},
         {"idempotency.key_min": 36},
         {"limits.head": "8KiB"},
         {"listen": "127.0.0.1:0", "ops_listen": "127.0.0.1:0"},
         {"listen": "127.0.0.2:9090"},
+        {"listen": "unix:proxy.sock", "ops_listen": "127.0.0.1:0"},
+        {**TLS, "tls.min_version": "1.3"},
+        {**TLS, "tls.client_ca": "a.pem", "tls.client_certificates": "optional"},
+        {**HTTPS, "upstream.ca": "a.pem", "upstream.certificate": "c.pem", "upstream.key": "k.pem"},
+        {**HTTPS, "upstream.server_name": "api.test"},
     ],
 )
 def test_settings_that_just_go_together_are_taken(flags: dict[str, object]) -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from config.urls import Address, Origin, address, masked, origin, store_url, upstream_host
+from config.urls import Address, Origin, address, listen_address, masked, origin, server_name, store_url, upstream_host
 
 
 @pytest.mark.parametrize(
@@ -51,9 +51,11 @@ def test_what_is_no_address_is_told_what_one_looks_like(written: object) -> None
         ("https://API.example.com", Origin("https", "api.example.com", 443), "https://api.example.com"),
         ("https://api:80", Origin("https", "api", 80), "https://api:80"),
         ("http://[::1]:8081", Origin("http", "::1", 8081), "http://[::1]:8081"),
+        ("unix:/run/api.sock", Origin("http", "localhost", 80, "/run/api.sock"), "unix:/run/api.sock"),
+        ("unix:run/my api.sock", Origin("http", "localhost", 80, "run/my api.sock"), "unix:run/my api.sock"),
     ],
 )
-def test_an_upstream_is_an_origin(written: str, meant: Origin, shown: str) -> None:
+def test_an_upstream_is_an_origin_or_a_socket_on_this_machine(written: str, meant: Origin, shown: str) -> None:
     assert origin(written) == meant
     assert str(meant) == shown
 
@@ -76,12 +78,38 @@ def test_an_upstream_is_an_origin(written: str, meant: Origin, shown: str) -> No
         ("http://a\tpi", "without blanks"),
         ("http://api\n", "without blanks"),
         ("", "begins with http:// or https://"),
+        ("UNIX:/run/api.sock", "begins with http:// or https://, or unix:PATH"),
+        ("unix:", "unix:/absolute/path"),
+        ("unix://run/api.sock", r"unix:/absolute/path \(one slash\)"),
+        ("unix:/run/api\n.sock", "unix:/absolute/path"),
+        ("unix:/run/api\0.sock", "unix:/absolute/path"),
+        ("unix:/" + "x" * 107, "at most 107 bytes"),
         (80, "must be a URL"),
     ],
 )
 def test_a_bad_upstream_is_told_why(written: object, why: str) -> None:
     with pytest.raises(ValueError, match=why):
         origin(written)
+
+
+def test_clients_may_come_by_a_socket_on_this_machine_or_by_a_port() -> None:
+    assert listen_address("unix:/run/proxy.sock") == Address("", 0, "/run/proxy.sock")
+    assert str(listen_address("unix:proxy.sock")) == "unix:proxy.sock"
+    assert listen_address("[::1]:80") == listen_address(Address("::1", 80)) == Address("::1", 80)
+    for bad in ("unix:", ":80", 80):
+        with pytest.raises(ValueError, match="must be"):
+            listen_address(bad)
+
+
+@pytest.mark.parametrize("written", ["", "api.example.com", "192.0.2.1", "2001:db8::1"])
+def test_a_name_for_a_certificate(written: str) -> None:
+    assert server_name(written) == written
+
+
+@pytest.mark.parametrize("written", ["api:443", "https://api", "[::1]", "*.example.com", "a b", "-", "é.example"])
+def test_what_no_certificate_can_be_for(written: str) -> None:
+    with pytest.raises(ValueError, match="must be the name of a host"):
+        server_name(written)
 
 
 @pytest.mark.parametrize(
@@ -96,6 +124,11 @@ def test_a_bad_upstream_is_told_why(written: object, why: str) -> None:
         "redis://:secret@store:6379/15",
         "redis://user:p%40ss@[::1]:6379/",
         "rediss://store:6380?ssl_ca_certs=/etc/ca.pem",
+        "redis+sentinel://one,two:26380/payments",
+        "redis+sentinel://user:p%40ss@one:26379,[::1]:26379/payments/3?sentinel_username=app&sentinel_password=p%26ss",
+        "rediss+sentinel://:secret@one:26379/payments?sentinel_password=x&ssl_ca_certs=/etc/ca.pem",
+        "redis+cluster://one:7000,two,[::1]:7000,[::2]",
+        "rediss+cluster://user:secret@one:7000,two:7000/0?ssl_check_hostname=false",
     ],
 )
 def test_a_store_keeps_its_url(written: str) -> None:
@@ -129,6 +162,18 @@ def test_a_store_keeps_its_url(written: str) -> None:
         ("rediss://store?ssl_ca_certs=x&db=1", "only rediss:// takes parameters"),
         ("redis://store#1", "only rediss:// takes parameters"),
         ("redis://a b", "without blanks"),
+        ("redis+sentinel://one,two", "must name the service"),
+        ("redis+sentinel://one/#payments", "must name the service"),
+        ("redis+sentinel://one,,two/payments", "must name a host"),
+        ("redis+sentinel://one,two:x/payments", "a number from 1 to 65535"),
+        ("redis+sentinel://one/payments/x", "the number of a database"),
+        ("redis+sentinel://one/payments?password=x", "only rediss:// takes parameters"),
+        ("redis+sentinel://o ne/payments", "without blanks"),
+        ("redis+cluster://", "must name a host"),
+        ("redis+cluster://one,two/1", "a cluster has no databases"),
+        ("redis+cluster://one?sentinel_password=x", "only rediss:// takes parameters"),
+        ("redis+cluster://one,two#x", "a cluster has no databases"),
+        ("redis+clutter://one", "must be sqlite:relative.db"),
         (5, "must be a URL"),
     ],
 )
@@ -163,6 +208,11 @@ def test_what_is_no_host_cannot_become_a_field(written: str) -> None:
         ("redis://:hush", "redis://:***"),
         ("redis://user:hush/0", "redis://user:***/0"),
         ("redis://store?password=hush", "redis://store?***"),
+        ("redis+sentinel://one:1,two:2/payments/0", "redis+sentinel://one:1,two:2/payments/0"),
+        ("redis+sentinel://:hu,sh@one:1,two:2/x?sentinel_password=hush", "redis+sentinel://***@one:1,two:2/x?***"),
+        ("redis+cluster://[::1]:7000,two", "redis+cluster://[::1]:7000,two"),
+        ("redis+cluster://:hu,sh:1", "redis+cluster://:***"),
+        ("redis+cluster://user:hush,one:1,two:2", "redis+cluster://user:***"),
         ("user:hush@store", "***@store"),
         ("api.example.com", "api.example.com"),
     ],

@@ -129,3 +129,15 @@ class TestHashes:
         assert len(Hasher(bytes(64)).key(UUID)) == HASH_SIZE
         with pytest.raises(ValueError, match="64"):
             Hasher(bytes(65))
+
+    def test_the_fingerprint_is_of_the_secret_and_of_each_way_of_finding_a_key(self) -> None:
+        ours = Hasher(b"secret").fingerprint("idempotency-key", "path")
+        assert ours.hex() == Hasher(b"secret").fingerprint("idempotency-key", "path").hex()
+        others = [
+            Hasher(b"other").fingerprint("idempotency-key", "path"),
+            Hasher(b"secret").fingerprint("x-key", "path"),
+            Hasher(b"secret").fingerprint("idempotency-key"),
+            Hasher(b"secret").fingerprint("idempotency-keypath"),
+            Hasher(b"secret").key(b"idempotency-key\0path\0"),
+        ]
+        assert len({ours, *others}) == 6

@@ -14,7 +14,8 @@ CHART = {
     ("in_progress", "lose"): "unknown",
     ("in_progress", "release"): "absent",
     ("in_progress", "expire"): "absent",  # a crashed attempt's: it reads as unknown since its lease was over
-    ("unknown", "complete"): "completed",  # a late settle, the spool, an operator
+    ("unknown", "complete"): "completed",  # a late settle, the spool
+    ("unknown", "operator_complete"): "completed",
     ("unknown", "operator_release"): "absent",
     ("unknown", "expire"): "absent",
     ("completed", "expire"): "absent",

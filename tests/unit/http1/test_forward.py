@@ -24,7 +24,7 @@ def request(fields: bytes = b"") -> RequestHead:
 
 
 def response(fields: bytes, status: int = 200, method: bytes = b"GET") -> ResponseHead:
-    head = read_response(b"HTTP/1.1 %d X\r\n" % status + fields + b"\r\n", method, Limits())
+    head = read_response(b"HTTP/1.1 %d X\r\n" % status + fields + b"\r\n", method)
     assert head is not None
     return head
 
@@ -97,6 +97,14 @@ def test_a_trusted_peer_is_believed_and_added_to() -> None:
 def test_even_a_trusted_peer_cannot_make_a_url_of_anything() -> None:
     head = request(b"X-Forwarded-Proto: gopher\r\nX-Forwarded-Host: " + b"h" * 9000 + b"\r\n")
     assert forwarding().url(head, BALANCER) == b"http://api.test/pay?a=1"
+
+
+def test_who_came_by_https_is_told_so_and_a_trusted_peer_knows_better() -> None:
+    stranger, balancer = STRANGER._replace(scheme=b"https"), BALANCER._replace(scheme=b"https")
+    lie, truth = request(b"X-Forwarded-Proto: http\r\n"), request(b"X-Forwarded-Proto: HTTP\r\n")
+    for head, peer, scheme in ((lie, stranger, b"https"), (request(), balancer, b"https"), (truth, balancer, b"http")):
+        assert (b"X-Forwarded-Proto", scheme) in sent(head, peer)
+        assert forwarding().url(head, peer) == scheme + b"://api.test/pay?a=1"
 
 
 @pytest.mark.parametrize(

@@ -408,16 +408,19 @@ def test_a_body_whose_length_two_readers_could_take_differently_is_a_bad_request
 
 
 @pytest.mark.parametrize(
+    "coding", [b"gzip, chunked", b"identity, chunked", b"foo,chunked", b",chunked", b"chunked, chunked"]
+)
+def test_a_coding_before_chunked_is_not_understood(coding: bytes) -> None:
+    """RFC 9112 §6.1; llhttp takes them for chunked."""
+    assert with_fields(b"Transfer-Encoding: %b\r\n" % coding) is Fault.CODING
+
+
+@pytest.mark.parametrize(
     "coding",
     [
         b"gzip",
         b"identity",
-        b"gzip, chunked",
-        b"identity, chunked",
-        b"foo,chunked",
-        b",chunked",
         b"chunked,",
-        b"chunked, chunked",
         b"chunked, gzip",
         b"chunked;a=b",
         b'"chunked"',
@@ -427,9 +430,9 @@ def test_a_body_whose_length_two_readers_could_take_differently_is_a_bad_request
         b"",
     ],
 )
-def test_anything_but_exactly_chunked_is_a_coding_that_is_not_understood(coding: bytes) -> None:
-    """RFC 9112 §6.1; llhttp takes some of them for chunked, some for a body that ends with the connection."""
-    assert with_fields(b"Transfer-Encoding: %b\r\n" % coding) is Fault.CODING
+def test_a_body_whose_last_coding_is_not_chunked_has_no_end_that_anybody_could_know(coding: bytes) -> None:
+    """RFC 9112 §6.3; llhttp takes some of them for chunked, some for a body that ends with the connection."""
+    assert with_fields(b"Transfer-Encoding: %b\r\n" % coding) is Fault.BAD_REQUEST
 
 
 @pytest.mark.parametrize("coding", [b"\r\n chunked", b"chunked\0", b"chun\rked", b"chunked\r\n , gzip", b"chunked\x01"])
@@ -523,7 +526,7 @@ def test_a_hundred_fields_are_read_and_one_more_is_not(count: int) -> None:
 
 
 def answer(data: bytes, method: bytes = b"POST") -> ResponseHead:
-    head = read_response(data, method, LIMITS)
+    head = read_response(data, method)
     assert head is not None
     return head
 
@@ -658,14 +661,13 @@ OK = b"HTTP/1.1 200 OK\r\n"
         pytest.param(OK + b"X: a\0\r\n", id="NUL"),
         pytest.param(OK + b": a\r\n", id="no name"),
         pytest.param(OK + b"X\r\n", id="no colon"),
-        pytest.param(OK + b"X: y\r\n" * 101, id="more than a hundred fields"),
         pytest.param(b"HTTP/1.1 199 X\r\nContent-Length: 5\r\n", id="199 with a body"),
         pytest.param(b"HTTP/1.1 103 X\r\nTransfer-Encoding: chunked\r\n", id="103 with a body in chunks"),
     ],
 )
 @pytest.mark.parametrize("method", [b"POST", b"HEAD"])
 def test_a_response_that_two_readers_could_take_differently_is_unusable(method: bytes, head: bytes) -> None:
-    assert read_response(head + b"\r\n", method, LIMITS) is None
+    assert read_response(head + b"\r\n", method) is None
 
 
 WHOLE_RESPONSE = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nX: y z\r\nConnection: close\r\n\r\n"
@@ -673,13 +675,13 @@ WHOLE_RESPONSE = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nX: y z\r\nConnection:
 
 @pytest.mark.parametrize("hostile", [b"\r", b"\n", b"\0", b"\x0b", b"\x7f", b"\r\n ", b"\n\n"])
 def test_a_hostile_byte_in_a_response_is_noticed_wherever_it_stands(hostile: bytes) -> None:
-    assert read_response(WHOLE_RESPONSE, b"POST", LIMITS) is not None
+    assert read_response(WHOLE_RESPONSE, b"POST") is not None
     for data in _with(hostile, WHOLE_RESPONSE):
-        assert read_response(data, b"POST", LIMITS) is None, data
+        assert read_response(data, b"POST") is None, data
 
 
 @given(st.binary(max_size=80) | st.binary(max_size=60).map(lambda rest: b"GET / HTTP/1.1\r\n" + rest))
 def test_any_bytes_are_read_or_refused_and_never_raise(data: bytes) -> None:
     whole = _cut_head(data)
     assert isinstance(read(whole), RequestHead | Fault)
-    assert isinstance(read_response(whole, b"GET", LIMITS), ResponseHead | None)
+    assert isinstance(read_response(whole, b"GET"), ResponseHead | None)

@@ -98,7 +98,8 @@ class TestFile:
         [
             ("CREATE TABLE theirs (a)", "another program"),
             ("PRAGMA application_id = 7", "another program"),
-            ("PRAGMA user_version = 2", "another release"),
+            ("PRAGMA user_version = 3", "another release"),
+            ("PRAGMA user_version = 0", "another release"),
         ],
     )
     async def test_a_file_that_is_not_ours_is_refused_and_left_as_it_was(

@@ -3,7 +3,7 @@
 import pytest
 
 from proxy.store.base import StoreRefused
-from proxy.store.redis.inspection import findings, parse, refuse_unfit
+from proxy.store.redis.inspection import findings, parse, refuse_forgetful, refuse_unfit
 
 FIT = {
     "redis_version": "7.0.15",
@@ -48,18 +48,75 @@ def test_eviction_may_be_allowed() -> None:
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
-        ({}, ["Redis 7.0.15"]),
-        ({"valkey_version": "9.1.2"}, ["Valkey 9.1.2"]),
-        ({"aof_enabled": "0", "connected_slaves": "1"}, ["Redis 7.0.15"]),
-        ({"aof_enabled": "0"}, ["Redis 7.0.15", "neither an append-only file nor a replica"]),
-        ({"maxmemory_policy": "allkeys-lru"}, ["Redis 7.0.15", "it may evict records once it is given a maxmemory"]),
-        (
-            {"maxmemory_policy": "allkeys-lru", "maxmemory": "1"},
-            ["Redis 7.0.15", "it may evict records (maxmemory-policy allkeys-lru)"],
-        ),
+        ({}, "Redis 7.0.15"),
+        ({"valkey_version": "9.1.2"}, "Valkey 9.1.2"),
+        ({"maxmemory_policy": "allkeys-lru"}, "it may evict records once it is given a maxmemory"),
+        ({"maxmemory_policy": "allkeys-lru", "maxmemory": "1"}, "it may evict records (maxmemory-policy allkeys-lru)"),
+        ({}, "crash of a proxy: protected"),
     ],
 )
-def test_an_operator_is_told_what_does_not_protect_the_records(change: dict[str, str], expected: list[str]) -> None:
-    found = findings(FIT | change)
-    assert len(found) == len(expected)
-    assert all(line.startswith(start) for line, start in zip(found, expected, strict=True))
+def test_an_operator_is_told_what_the_server_is(change: dict[str, str], expected: str) -> None:
+    assert [line for line in findings(FIT | change, "memory", "always") if line.startswith(expected)]
+
+
+ONE = {"slave0": "ip=127.0.0.1,port=1,state=online,offset=1,lag=0"}
+TWO = ONE | {"slave1": "ip=127.0.0.1,port=2,state=online,offset=1,lag=0"}
+SYNCING = {"slave0": "ip=127.0.0.1,port=1,state=wait_bgsave,offset=0,lag=0", "slave_repl_offset": "state=online"}
+
+
+@pytest.mark.parametrize(
+    ("change", "durability", "syncs", "crash", "failover"),
+    [
+        ({}, "memory", "always", "protected while it is set up so", "NOT protected: there is no replica"),
+        ({}, "fsync", "always", "protected, every write is seen to be", "NOT protected: there is no replica"),
+        ({}, "memory", "everysec", "NOT protected: the keys of the last seconds", "NOT protected: there is no replica"),
+        ({}, "memory", "", "NOT known", "NOT protected: there is no replica"),
+        ({"aof_enabled": "0"}, "memory", "", "NOT protected: it comes back with its last snapshot or empty (", "NOT"),
+        (
+            ONE | {"aof_enabled": "0"},
+            "replicas:1",
+            "",
+            "NOT protected: it comes back with its last snapshot or",
+            "prot",
+        ),
+        (ONE, "memory", "always", "protected while", "NOT protected: what had not reached the replica"),
+        (ONE, "replicas:1", "always", "protected while", "protected, if every replica that can be promoted is"),
+        (TWO, "replicas:1", "always", "protected while", "protected, if every replica"),
+    ],
+)
+def test_an_operator_is_told_what_is_kept_through_which_fault(
+    change: dict[str, str], durability: str, syncs: str, crash: str, failover: str
+) -> None:
+    found = findings(FIT | change, durability, syncs)
+    (of_crash,) = [line for line in found if line.startswith("crash of the server")]
+    (of_loss,) = [line for line in found if line.startswith("loss of the server or its disk")]
+    assert f": {crash}" in of_crash
+    assert f": {failover}" in of_loss
+    assert ("no other is promoted" in of_loss) is (change is TWO)
+
+
+@pytest.mark.parametrize(
+    ("change", "durability", "syncs"),
+    [({}, "memory", ""), (ONE, "replicas:1", ""), (TWO, "replicas:1", ""), ({}, "fsync", "always")],
+)
+def test_a_server_that_can_be_as_durable_as_asked(change: dict[str, str], durability: str, syncs: str) -> None:
+    refuse_forgetful(FIT | {"redis_version": "7.2.4"} | change, durability, syncs)
+
+
+@pytest.mark.parametrize(
+    ("change", "durability", "syncs", "why"),
+    [
+        ({}, "replicas:1", "always", "0 replicas are connected"),
+        (SYNCING, "replicas:1", "always", "0 replicas are connected"),
+        (ONE, "replicas:2", "always", "1 replicas are connected"),
+        ({"redis_version": "7.0.15"}, "fsync", "always", "needs Redis 7.2 or Valkey: this is Redis 7.0.15"),
+        ({"aof_enabled": "0"}, "fsync", "", "the server has appendonly no"),
+        ({}, "fsync", "everysec", "the server has appendfsync everysec"),
+        ({}, "fsync", "", "the server has appendfsync unknown"),
+    ],
+)
+def test_a_server_that_cannot_be_as_durable_as_asked_is_refused(
+    change: dict[str, str], durability: str, syncs: str, why: str
+) -> None:
+    with pytest.raises(StoreRefused, match=why):
+        refuse_forgetful(FIT | {"redis_version": "7.2.4"} | change, durability, syncs)

@@ -7,13 +7,17 @@ import pytest
 
 from proxy.deadlines import Deadlines
 from proxy.store.base import StoreUnavailable
-from proxy.store.redis.connection import Connection, Identity, pack
+from proxy.store.redis.connection import Connection, Identity, Unusable, pack
 from proxy.store.redis.handshake import Ready
 from proxy.store.redis.multiplexer import BATCH_BYTES, BATCH_COMMANDS, Multiplexer
 from tests.support.raw import eventually
 from tests.unit.store.redis.wire import Note, Wire
 
 FIRST = Identity(b"7", b"127.0.0.1:1234")
+
+
+def unusable(reply: object) -> None:
+    raise Unusable("of no use")
 
 
 class Server:
@@ -121,6 +125,74 @@ async def test_what_leaves_at_once_is_cut_into_batches_whose_replies_can_be_held
     await asyncio.sleep(0)
     counts = [data.count(b"GET") for data in server.wires[0].written]
     assert counts == [BATCH_COMMANDS, BATCH_COMMANDS, 3, 1]
+
+
+async def test_what_is_turned_away_rests_and_is_sent_again_and_is_no_copy_that_may_be_applied(
+    multiplexer: Multiplexer, first: Connection, server: Server
+) -> None:
+    note, other = Note(), Note(key=b"other")
+    note.key = b"k"
+    multiplexer.send(note)
+    multiplexer.send(other)
+    await asyncio.sleep(0)
+    first.data_received(b"-LOADING it loads\r\n$-1\r\n$1\r\n1\r\n")
+    assert (note.replies, note.copies, other.replies) == ([], 0, [None])
+    await eventually(lambda: len(server.wires[0].written) == 2)
+    assert server.wires[0].written[1] == note.packed + pack((b"ECHO", b"2"))
+    first.data_received(b"$-1\r\n$1\r\n2\r\n")
+    assert note.replies == [None]
+
+
+async def test_who_asks_this_very_server_is_told_that_it_turns_him_away(
+    multiplexer: Multiplexer, first: Connection
+) -> None:
+    question = asyncio.create_task(multiplexer.ask((b"GET", b"k"), float("inf")))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    first.data_received(b"-MOVED 1 h:1\r\n$1\r\n1\r\n")
+    assert str(await question) == "MOVED 1 h:1"
+
+
+async def test_a_single_server_that_is_part_of_a_cluster_is_of_no_use(
+    multiplexer: Multiplexer, first: Connection
+) -> None:
+    note = Note()
+    note.key = b"k"
+    multiplexer.send(note)
+    await asyncio.sleep(0)
+    first.data_received(b"-MOVED 1 h:1\r\n$1\r\n1\r\n")
+    assert note.failures == ["MOVED: the server is part of a cluster"]
+
+
+async def test_what_rests_when_the_connection_ends_is_sent_once(
+    multiplexer: Multiplexer, first: Connection, server: Server
+) -> None:
+    note, broken = Note(), Note(unusable)
+    note.key = b"k"
+    multiplexer.send(note)
+    multiplexer.send(broken)
+    await asyncio.sleep(0)
+    first.data_received(b"-TRYAGAIN later\r\n$-1\r\n$1\r\n1\r\n")
+    await eventually(lambda: len(server.wires) == 2 and server.wires[1].written)
+    assert server.wires[1].written == [note.packed + broken.packed + pack((b"ECHO", b"1"))]
+    assert multiplexer.abandon() == [note, broken]
+
+
+async def test_a_server_that_is_given_up_gives_all_back_in_order_and_is_not_connected_to_again(
+    multiplexer: Multiplexer, first: Connection, server: Server
+) -> None:
+    sent, resting, queued = (Note(key=b"%d" % n) for n in range(3))
+    resting.key = b"1"
+    multiplexer.send(resting)
+    await asyncio.sleep(0)
+    first.data_received(b"-LOADING it loads\r\n$1\r\n1\r\n")
+    multiplexer.send(sent)
+    await asyncio.sleep(0)
+    multiplexer.send(queued)
+    assert multiplexer.abandon() == [sent, queued, resting]
+    await multiplexer.close()
+    assert len(server.previous) == 0
+    assert [note.failures for note in (sent, queued, resting)] == [[], [], []]
 
 
 async def test_a_multiplexer_that_is_not_open_or_no_longer_answers_all_the_same(

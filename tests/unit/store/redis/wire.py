@@ -23,6 +23,19 @@ class Note(Command):
         self.failures.append(why)
 
 
+class LastingNote(Note):
+    """Of a write that must last."""
+
+    lasts = True
+
+    def __init__(self, *, key: bytes = b"k") -> None:
+        super().__init__(key=key)
+        self.forgotten: list[tuple[Reply, str]] = []
+
+    def forgettable(self, reply: Reply, why: str) -> None:
+        self.forgotten.append((reply, why))
+
+
 class Wire(asyncio.Transport):
     """What is written, and whether it was aborted."""
 
