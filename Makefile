@@ -5,20 +5,30 @@
 ##             UPSTREAM=URL        front this API instead      STORE=URL          keep records there
 ##             LISTEN=HOST:PORT    listen there                CONFIG=FILE        settings in TOML
 ##             SANDBOX=HOST:PORT   the sandbox's address       ARGS="--flag ..."  more flags of `serve`
-##   test    all tests                          ARGS="..." more arguments of pytest
+##   test    all tests but the longest          ARGS="..." more arguments of pytest
+##   test-full  all tests, some minutes: every row of the wire's tables is cut at every byte, too
+##   fuzz    the wire's readers with what atheris thinks of, on Linux; says where it left what it found
+##             SECONDS=60 for each target   TARGETS="requests responses chunked"
+##   wire-nginx  the wire's tables through an nginx, which must be installed; explains what it does otherwise
+##   wire-table  writes docs/wire-table.md
+##   chaos   proxies, stores and an API under faults at random, for minutes; fails where a promise is broken
+##             ARGS="--seconds 600 --seed 7 --store redis"
 ##   check   style, types, import rules, container files
 ##   setup   install what is locked into .venv  PYTHON=python3.12 another interpreter
+##   bench-memory  what idle connections and large bodies cost a worker, in memory; Linux only
+##   bench-stores  what a store and its durability cost: round trips, requests a second, CPU; needs wrk
 ##   lock    bring requirements/*.lock in line with pyproject.toml   ARGS=--upgrade newest versions
 ##   clean   remove .venv and caches; var/, where records lie, stays
 
 PYTHON := python3
 BIN := .venv/bin
+SECONDS := 60
 LOCKS := requirements/build.lock requirements/dev.lock
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
            --custom-compile-command "make lock" $(ARGS)
 
-.PHONY: help setup run test check lock clean
+.PHONY: help setup run test test-full fuzz wire-nginx wire-table chaos check bench-memory bench-stores lock clean
 
 help:
 	@sed -n 's/^## \{0,1\}//p' Makefile
@@ -43,6 +53,23 @@ run: setup
 test: setup
 	$(BIN)/pytest $(ARGS)
 
+test-full: setup
+	$(BIN)/pytest --full $(ARGS)
+
+# On top of what is locked for the tests, and only here: there is no atheris for every machine.
+fuzz: setup
+	@$(PIP) install --require-hashes -r requirements/fuzz.lock
+	$(BIN)/python -m tests.fuzz --seconds $(SECONDS) $(TARGETS)
+
+wire-nginx: setup
+	@$(BIN)/python -m tests.wire.beside
+
+wire-table: setup
+	$(BIN)/python -m tests.wire.table > docs/wire-table.md
+
+chaos: setup
+	$(BIN)/python -m tests.chaos $(ARGS)
+
 check: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -51,11 +78,19 @@ check: setup
 	$(BIN)/hadolint Dockerfile
 	$(BIN)/pytest tests/unit/test_deploy.py
 
+bench-memory: setup
+	$(BIN)/python -m tests.bench.memory
+
+bench-stores: setup
+	$(BIN)/python -m tests.bench.stores $(ARGS)
+
 lock: setup
 	$(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"], sep="\n")' \
 		| $(COMPILE) --output-file requirements/build.lock -
 	$(COMPILE) --output-file requirements/run.lock pyproject.toml
 	$(COMPILE) --output-file requirements/dev.lock --extra dev --constraint requirements/run.lock pyproject.toml
+	$(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["fuzz"], sep="\n")' \
+		| $(COMPILE) --output-file requirements/fuzz.lock -
 
 clean:
 	rm -rf .venv build dist *.egg-info .coverage .hypothesis .mypy_cache .ruff_cache .import_linter_cache .pytest_cache
