@@ -22,6 +22,8 @@
 
 PYTHON := python3
 BIN := .venv/bin
+# A file of tests is not torn apart: its tests share servers.
+AT_ONCE := -n 2 --dist loadfile
 SECONDS := 60
 LOCKS := requirements/build.lock requirements/dev.lock
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
@@ -51,10 +53,10 @@ run: setup
 	@exec deploy/run $(BIN)/idempotency-proxy
 
 test: setup
-	$(BIN)/pytest $(ARGS)
+	$(BIN)/pytest $(AT_ONCE) $(ARGS)
 
 test-full: setup
-	$(BIN)/pytest --full $(ARGS)
+	$(BIN)/pytest $(AT_ONCE) --full $(ARGS)
 
 # On top of what is locked for the tests, and only here: there is no atheris for every machine.
 fuzz: setup
