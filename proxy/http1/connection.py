@@ -307,6 +307,9 @@ class ServerConnection(asyncio.Protocol):
         if not self._buffer:
             self.deadline = self._now() + self._limits.head_timeout
         self._buffer, self._searched = data, max(1, len(data) - 3)
+        if not (b"!" <= data[:1] <= b"~" or data[:1] == b"\r"):  # TLS to a port without it, most likely
+            self._refuse(Fault.BAD_REQUEST)
+            return
         if len(data) > self._limits.request_line + 1 and b"\r\n" not in data:  # the last byte may be its CR
             self._refuse(Fault.URI_TOO_LONG)
         elif len(data) > self._limits.head:

@@ -7,7 +7,7 @@ import pytest
 from tests.integration.conftest import StartProxy
 from tests.support.origin import Origin, respond
 from tests.support.proxy import BODY, PATH, Connection, Proxy, new_key, post, refusal, refused, request
-from tests.support.raw import Reply, parse
+from tests.support.raw import Reply, exchange, parse
 
 HEAD = b"Host: api.example.com\r\n"
 
@@ -238,3 +238,9 @@ async def test_a_malformed_chunk_claims_nothing(origin: Origin, proxy: Proxy, ch
     await refuses(proxy, request(b"POST", PATH, fields, chunks), 400, "bad_request")
     assert (await proxy.retrieve(key)).status == 404
     assert origin.requests == []
+
+
+@pytest.mark.parametrize("hello", [b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", b"\x80\x2e\x01\x03\x01", b"\n"])
+async def test_who_speaks_tls_to_a_port_without_it_is_not_left_waiting(proxy: Proxy, hello: bytes) -> None:
+    reply = parse(await exchange(proxy.port, hello, until_eof=True, within=3.0))
+    refused(reply, 400, "bad_request")

@@ -198,10 +198,6 @@ DIFFERENCES = [
         alike("0 refused", "an empty line before it") | alike("1 refused", "an empty line between two"),
     ),
     Difference(
-        "h11 sees at the first bytes that this is no HTTP; we wait for the end of a head, or its deadline",
-        alike("0 refused", "TLS"),
-    ),
-    Difference(
         "h11 calls bytes behind `Connection: close` an error; RFC 9112 §9.6 says not to treat them",
         alike("1 refused", "a request behind Connection: close"),
     ),

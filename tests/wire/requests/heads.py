@@ -56,7 +56,7 @@ VERSIONS = Group(
         _line("RTSP", b"GET /pay RTSP/1.0", 400, "RFC 9112 §2.3"),
         _line("ICE", b"SOURCE /pay ICE/1.0", 400, "RFC 9112 §2.3"),
         refused("SSH", lines(b"SSH-2.0-OpenSSH_9.2"), 400, "RFC 9112 §3"),
-        row("TLS", b"\x16\x03\x01\x00\x05\x01\x00\x00\x01\x00", "no HTTP at all", Unanswered(), stays=False),
+        refused("TLS", b"\x16\x03\x01\x00\x05\x01\x00\x00\x01\x00", 400, "no HTTP at all, which its first byte says"),
     ],
 )
 
