@@ -9,17 +9,20 @@ bytes ─▶ http1.server ─▶ gateway ─▶ core.policy      what is this re
 bytes ◀─ http1.server ◀─────┘
 
 core/           the rules, pure: key, lifecycle, policy, settlement, record, refusal, dialect, answer, view
-http1/          the wire: message, body, server, client, pool, forward
-store/          where the records lie: base (the Protocol), codec, memory, sqlite, redis/, open
+http1/          the wire: message, body, server, connection, handshake, client, pool, tunnel, forward
+store/          where the records lie: base (the Protocol), codec, memory, sqlite, redis/, open; spool, marker
 gateway         what is this request, and who treats it
 exchange        the story of a guarded request        collected, settling, overflow: what came of it
+delivery        from the spool to the store
 passthrough     the story of a request without a key
 retrieval       the story of a question for a key     credential: whose it is
 turned_away     the story of a request that is refused by its head
 reply           how each of them answers              faults: the wire's words for a refusal, and ours
 deadlines       the clock of all that waits           parts: what the stories are given
-app             settings → parts → start, drain, stop
-serve           one process or several (workers)          process: what each has; check: what would happen
+assembly        settings → parts                      app: parts → start, drain, stop
+serve           one process or several (workers)      process: what each has; check: what would happen
+incidents       what an operator has to see to        operator: rulings on unknown keys
+tls             files → TLS contexts                  budget: bytes of bodies, together
 ops/            health and metrics, on their own port
 telemetry/      metrics, logs, the journal of requests
 sandbox/        a small payments API with faults on demand

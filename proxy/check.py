@@ -9,7 +9,7 @@ import click
 import uvloop
 
 from config.settings import Settings
-from proxy.app import listener_tls, spool_of, store_of, upstream
+from proxy import assembly
 from proxy.deadlines import Deadlines
 from proxy.store.base import StoreRefused, StoreUnavailable
 from proxy.tls import BadFile
@@ -30,7 +30,7 @@ async def _check(settings: Settings) -> bool:
 def _listener(settings: Settings) -> bool:
     own = settings.tls
     try:
-        if listener_tls(settings) is not None:
+        if assembly.listener_tls(settings) is not None:
             click.echo(f"tls       ok: TLS {own.min_version} and newer, client certificates: {own.client_certificates}")
     except BadFile as error:
         click.echo(f"tls       FAILED: {error}")
@@ -39,7 +39,7 @@ def _listener(settings: Settings) -> bool:
 
 
 async def _store(settings: Settings) -> bool:
-    store = store_of(settings, Deadlines())
+    store = assembly.store(settings, Deadlines())
     try:
         await store.open()
         findings = await store.findings()
@@ -55,7 +55,7 @@ async def _store(settings: Settings) -> bool:
 
 
 async def _spool(settings: Settings) -> bool:
-    spool = spool_of(settings, store_of(settings, Deadlines()))
+    spool = assembly.spool(settings, assembly.store(settings, Deadlines()))
     if spool is None:
         return True
     try:
@@ -75,7 +75,7 @@ async def _upstream(settings: Settings) -> bool:
     own = settings.upstream
     began = time.monotonic()
     try:
-        transport = await upstream(settings).connect(asyncio.Protocol)
+        transport = await assembly.upstream(settings).connect(asyncio.Protocol)
     except BadFile as error:
         click.echo(f"upstream  FAILED: {error}")
         return False

@@ -10,7 +10,7 @@ import structlog
 import uvloop
 
 from config.settings import Settings
-from proxy.app import spool_of, store_of
+from proxy import assembly
 from proxy.core.answer import http_date
 from proxy.core.record import Attempt
 from proxy.core.view import view
@@ -38,8 +38,8 @@ def incidents(settings: Settings, show: int | None, forget: int | None) -> int:
 
 
 async def _incidents(settings: Settings, show: int | None, forget: int | None) -> int:
-    store = store_of(settings, Deadlines())  # not opened: only its name matters here
-    spool = spool_of(settings, store)
+    store = assembly.store(settings, Deadlines())  # not opened: only its name matters here
+    spool = assembly.spool(settings, store)
     if spool is None:
         return UNUSABLE
     try:

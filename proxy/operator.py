@@ -20,7 +20,7 @@ import structlog
 import uvloop
 
 from config.settings import Settings
-from proxy.app import hasher_of, store_of
+from proxy import assembly
 from proxy.core.key import HASH_SIZE, KeyRule
 from proxy.core.lifecycle import State
 from proxy.core.record import Attempt, Record, Response
@@ -86,7 +86,7 @@ def _on_store(settings: Settings, run: Callable[[Store], Awaitable[None]]) -> in
     configure("info", settings.log.format)
 
     async def opened() -> None:
-        store = store_of(settings, Deadlines())
+        store = assembly.store(settings, Deadlines())
         try:
             await store.open()
             await run(store)
@@ -117,7 +117,7 @@ def _hash(settings: Settings, key: str, *, hashed: bool) -> bytes:
     read = KeyRule(own.key_min, own.key_max, own.key_chars).read([os.fsencode(key)])
     if read is None:
         raise Mistaken("that is no key by the settings (idempotency.key_min, key_max, key_chars)")
-    return hasher_of(settings).key(read)
+    return assembly.hasher(settings).key(read)
 
 
 def _response(settings: Settings, status: int, body: bytes, content_type: str) -> Response:

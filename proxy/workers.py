@@ -14,7 +14,8 @@ import uvloop
 from prometheus_client import CollectorRegistry
 
 from config.settings import Settings
-from proxy.app import SPOOL_FULL, App, listener_tls, spool_of, store_of, upstream
+from proxy import assembly
+from proxy.app import SPOOL_FULL, App
 from proxy.deadlines import Deadlines
 from proxy.ops.server import OpsServer
 from proxy.process import Signals, listen, place, unlisten
@@ -145,7 +146,7 @@ async def supervise(settings: Settings) -> None:
 
 async def _try_spool(settings: Settings, store: Store) -> None:
     """Told once, and here, where the workers could not use it."""
-    spool = spool_of(settings, store)
+    spool = assembly.spool(settings, store)
     if spool is not None:
         try:
             await spool.open()
@@ -156,8 +157,9 @@ async def _try_spool(settings: Settings, store: Store) -> None:
 async def _supervise(settings: Settings, metrics: Path) -> None:
     log = structlog.get_logger("proxy")
     signals = Signals(signal.SIGTERM, signal.SIGINT)
-    store = store_of(settings, Deadlines())
-    listener_tls(settings), upstream(settings)  # told once, and here, where the workers could not use them
+    store = assembly.store(settings, Deadlines())
+    assembly.listener_tls(settings)  # what cannot be used is told once, and here
+    assembly.upstream(settings)
     sock = listen(settings)
     workers = Workers(settings, sock, metrics)
 
