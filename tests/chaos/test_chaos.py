@@ -1,0 +1,31 @@
+"""A short run, for each kind of store that starts at once; and that a seed is a schedule."""
+
+from itertools import islice
+from pathlib import Path
+
+import pytest
+
+from tests.chaos.report import report
+from tests.chaos.run import Plan, chaos
+from tests.chaos.schedule import KILL, PROXY_KINDS, PROXY_PAUSE, events
+
+SEED = 20261124
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize("store", ["sqlite", "redis"])
+async def test_amid_faults_nothing_is_executed_twice_and_no_response_is_lost(store: str, tmp_path: Path) -> None:
+    outcome = await chaos(Plan(store, SEED, 10.0), tmp_path)
+    assert outcome.clean, "\n".join(report(outcome))
+    assert any(each.kind == KILL for each in outcome.happened)
+    assert {type(answer).__name__ for answer in outcome.final.values()} <= {"Shown", "Said"}
+    assert len(outcome.ledger.executions) > 100
+
+
+def test_a_seed_is_a_schedule() -> None:
+    def first(seed: int, track: str) -> list[object]:
+        return list(islice(events(seed, track, PROXY_KINDS, PROXY_PAUSE), 200))
+
+    assert first(1, "proxy 0") == first(1, "proxy 0")
+    assert first(1, "proxy 0") != first(1, "proxy 1")
+    assert first(1, "proxy 0") != first(2, "proxy 0")
