@@ -134,8 +134,9 @@ class Idempotency(Section):
     release_statuses: List[ReleaseStatus] = (401, 429)
     """Statuses with which the API turns a request away before it treats it: they free the key, so that a client whose
     token had expired can come back with the same one. Add 403 only if the API never gives it after the fact."""
-    dialect: Literal["mangopay"] = "mangopay"
-    """How refusals are written."""
+    dialect: Literal["mangopay", "problem", "stripe"] = "mangopay"
+    """How refusals are written: "mangopay" (its five fields), "problem" (RFC 9457, with the titles of the IETF draft on
+    Idempotency-Key) or "stripe" (its error object, and Stripe-Should-Retry for its SDKs): see docs/semantics.md."""
 
 
 class Responses(Section):

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from urllib.parse import quote
 from uuid import UUID
 
-from proxy.core.dialect import DIALECTS
+from proxy.core.dialect import DIALECTS, Subject
 from proxy.core.lifecycle import State
 from proxy.core.policy import PathTemplate
 from proxy.core.record import Attempt, Fields, Record, Response
@@ -51,9 +51,7 @@ class Answers:
 
     def __init__(self, dialect: str, texts: Mapping[str, object], response_path: str) -> None:
         self._dialect = DIALECTS[dialect]
-        self._rows = {
-            refusal: refusal.value._replace(message=refusal.value.message.format_map(texts)) for refusal in Refusal
-        }
+        self._messages = {refusal: refusal.value.message.format_map(texts) for refusal in Refusal}
         self._response_path = PathTemplate(response_path)
 
     def refuse(self, refusal: Refusal, token: bytes, now: int) -> Answer:
@@ -84,9 +82,10 @@ class Answers:
         return recorded(self.unknown(attempt, key, lost), lost)
 
     def _answer(self, refusal: Refusal, token: bytes, first_used: int, now: int) -> Answer:
-        row = self._rows[refusal]
-        status, content_type, body = self._dialect.render(row, f"{UUID(bytes=token, version=4)}#{first_used}", now)
-        fields = b"Content-Type: %b\r\n" % content_type + NO_STORE
+        row = refusal.value
+        subject = Subject(UUID(bytes=token, version=4), first_used, now)
+        status, fields, body = self._dialect.render(refusal, self._messages[refusal], subject)
+        fields += NO_STORE
         if row.retry_after is not None:
             fields += b"Retry-After: %d\r\n" % row.retry_after
         if row.allow is not None:

@@ -1,24 +1,29 @@
-"""The documents say what is: the README's own commands print what the README prints, and the names that the documents
-use are names that there are."""
+"""The documents say what is: the commands of README and docs/semantics.md print what they print there, and the names
+that the documents use are names that there are."""
 
 import asyncio
 import contextlib
+import json
 import os
 import random
 import re
 import socket
 import subprocess
 import tomllib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import NamedTuple
+from uuid import UUID
 
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
 from config.problems import PREFIX, variable_of
 from config.settings import every_setting
+from proxy.core.dialect import DIALECTS, Subject
 from proxy.core.lifecycle import TRANSITIONS
+from proxy.core.refusal import Refusal
 from proxy.telemetry.metrics import OUTCOMES, Exposition
 from tests.e2e.test_run import COMMAND, ROOT, run
 from tests.wire import beside, nginx_requests, nginx_responses, table
@@ -49,16 +54,19 @@ VARIES = {
 
 
 class Example(NamedTuple):
-    """Commands of the README, and what it says they print."""
+    """Commands of a document, and what it says they print."""
 
     commands: str
     output: str
 
 
-def examples() -> list[Example]:
+def examples(text: str) -> list[Example]:
     """All but those that start something: `make ...` is for people, and takes the ports of the machine."""
-    found = [Example(*found.groups("")) for found in BLOCK.finditer((ROOT / "README.md").read_text())]
+    found = [Example(*found.groups("")) for found in BLOCK.finditer(text)]
     return [example for example in found if not example.commands.startswith("make ")]
+
+
+README = examples((ROOT / "README.md").read_text())
 
 
 def constant(text: str) -> str:
@@ -85,8 +93,8 @@ def ported(text: str, ports: dict[str, str]) -> str:
     return re.sub(r"(127\.0\.0\.1:)(\d+)", lambda found: found[1] + ports.get(found[2], found[2]), text)
 
 
-@pytest.fixture
-async def ports(tmp_path: Path) -> AsyncIterator[dict[str, str]]:
+@asynccontextmanager
+async def made_run(directory: Path, **more: str) -> AsyncIterator[dict[str, str]]:
     """A run as `make run` makes it, in an empty directory; the README's ports, and the ones that stand in for them."""
     proxy, sandbox, ops = free_ports(3)
     variables = {
@@ -94,15 +102,15 @@ async def ports(tmp_path: Path) -> AsyncIterator[dict[str, str]]:
         "SANDBOX": f"127.0.0.1:{sandbox}",
         "ARGS": f"--ops-listen 127.0.0.1:{ops}",
     }
-    with run(tmp_path, **variables) as running:
+    with run(directory, **variables, **more) as running:
         await running.started()
         yield dict(zip(README_PORTS, (proxy, sandbox, ops), strict=True))
 
 
-async def test_the_commands_of_the_readme_print_what_the_readme_says(tmp_path: Path, ports: dict[str, str]) -> None:
+async def assert_printed(shown: list[Example], tmp_path: Path, ports: dict[str, str]) -> None:
+    """The commands, one after the other in one shell, print what stands below each."""
     (tmp_path / ".venv").mkdir()
     (tmp_path / ".venv" / "bin").symlink_to(COMMAND.parent)
-    shown = examples()
     script = "".join(f"{example.commands}\nprintf '\\x1e'\n" for example in shown)
     bash = await asyncio.create_subprocess_exec(
         *("bash", "--noprofile", "--norc", "-c", "exec 2>&1\n" + ported(script, ports)),
@@ -115,20 +123,25 @@ async def test_the_commands_of_the_readme_print_what_the_readme_says(tmp_path: P
         printed, _ = await bash.communicate()
     back = {own: named for named, own in ports.items()}
     outputs = ported(printed.decode(), back).split(END_OF_BLOCK)[:-1]
-    assert len(outputs) == len(shown) >= 10
     for example, output in zip(shown, outputs, strict=True):
         assert constant(output) == constant(example.output), example.commands
 
 
+async def test_the_commands_of_the_readme_print_what_the_readme_says(tmp_path: Path) -> None:
+    assert len(README) >= 10
+    async with made_run(tmp_path) as ports:
+        await assert_printed(README, tmp_path, ports)
+
+
 def test_the_readme_shows_each_way_that_a_request_can_go() -> None:
-    shown = "\n".join(example.output for example in examples())
+    shown = "\n".join(example.output for example in README)
     statuses = {int(status) for status in re.findall(r"^(?:HTTP/1\.1 )?([2-5]\d\d)\b", shown, re.MULTILINE)}
     assert statuses == {200, 400, 404, 409, 504}
     assert '{"total":4,"keys":{"order-8472-payout-0001":1,"order-8473-payout-0001":1}}' in shown
 
 
 def test_a_document_that_said_something_else_would_be_found() -> None:
-    (conflict,) = [example for example in examples() if example.output.startswith("HTTP/1.1 409")]
+    (conflict,) = [example for example in README if example.output.startswith("HTTP/1.1 409")]
     for said, instead in (("409", "200"), ("already", "never"), ('"errors"', '"Errors"'), ("completed", "unknown")):
         assert said in conflict.output
         assert constant(conflict.output.replace(said, instead)) != constant(conflict.output)
@@ -247,6 +260,38 @@ def test_the_architecture_names_every_file_of_the_house_and_every_dependency() -
     asked = project["dependencies"] + project["optional-dependencies"]["dev"]
     names = [re.split(r"[><=]", requirement)[0] for requirement in asked]
     assert [name for name in names if f"| `{name}` |" not in text] == []
+
+
+class TestSemantics:
+    """docs/semantics.md, beside what it tells of."""
+
+    TEXT = (ROOT / "docs" / "semantics.md").read_text()
+
+    @pytest.mark.parametrize("dialect", DIALECTS)
+    async def test_its_commands_print_what_it_says_in_each_dialect(self, tmp_path: Path, dialect: str) -> None:
+        before, _, after = self.TEXT.partition("\n## Dialects\n")[2].partition(f"\n### `{dialect}`\n")
+        common, own = examples(before.partition("\n### ")[0]), examples(re.split(r"\n###? ", after)[0])
+        assert len(own) >= 3
+        async with made_run(tmp_path, **{variable_of(("idempotency", "dialect")): dialect}) as ports:
+            await assert_printed(common + own, tmp_path, ports)
+
+    def test_its_table_of_refusals_is_the_one_of_the_code(self) -> None:
+        rows = re.findall(
+            r"^\| (\d{3}) \| `(\w+)` \| (.+?) \| `(\w+)`, `(\w+)` \| (yes|no) \|$", self.TEXT, re.MULTILINE
+        )
+        assert rows == list(dict.fromkeys(self.refusals()))
+
+    @staticmethod
+    def refusals() -> Iterator[tuple[str, ...]]:
+        """Status, `Type`, title in `problem`, type and code in `stripe`, and whether Stripe's SDKs repeat it."""
+        subject = Subject(UUID(int=0), 0, 0)
+        for refusal in Refusal:
+            problem = json.loads(DIALECTS["problem"].render(refusal, "", subject).body)
+            stripe = DIALECTS["stripe"].render(refusal, "", subject)
+            error = json.loads(stripe.body)["error"]
+            repeated = "yes" if b"Stripe-Should-Retry: true" in stripe.fields else "no"
+            status, code = str(refusal.value.status), refusal.value.type
+            yield status, code, problem["title"], error["type"], error["code"], repeated
 
 
 class TestWire:

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.core.answer import Answer, Answers, expires, http_date, recorded
+from proxy.core.dialect import DIALECTS
 from proxy.core.lifecycle import State
 from proxy.core.record import Record
 from proxy.core.refusal import Refusal
@@ -22,11 +23,17 @@ EXPIRES = "Thu, 14 Jan 2016 22:25:35 GMT"
 CAP = 1 << 20
 OF_A_KEY = {"Idempotency-State", "Idempotency-Expires", "Link"}
 
-ANSWERS = Answers(
-    "mangopay",
-    {"header": "Idempotency-Key", "key_min": 16, "key_max": 36, "key_chars": "A-Za-z0-9-"},
-    "/responses/{key}",
-)
+TEXTS = {"header": "Idempotency-Key", "key_min": 16, "key_max": 36, "key_chars": "A-Za-z0-9-"}
+BY_DIALECT = {dialect: Answers(dialect, TEXTS, "/responses/{key}") for dialect in DIALECTS}
+ANSWERS = BY_DIALECT["mangopay"]
+WHERE = {
+    "mangopay": (["Message", "Type", "Id", "Date", "errors"], "Message", "application/json"),
+    "problem": (["type", "title", "status", "detail", "instance", "code"], "detail", "application/problem+json"),
+    "stripe": (["type", "code", "message"], "message", "application/json"),
+}
+"""What members a dialect's object has, in which the message is, and its Content-Type."""
+THE_DRAFTS = {Refusal.CONFLICT_IN_PROGRESS, Refusal.STILL_IN_PROGRESS}
+"""Their text in the dialect `problem` is the IETF draft's."""
 
 every_refusal = pytest.mark.parametrize("refusal", Refusal, ids=lambda refusal: refusal.name)
 
@@ -35,6 +42,32 @@ def shown(answer: Answer) -> dict[str, Any]:
     found = json.loads(answer.body)
     assert isinstance(found, dict)
     return found
+
+
+@every_refusal
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_every_refusal_is_whole_in_every_dialect(dialect: str, refusal: Refusal) -> None:
+    answers, (members, where, content_type) = BY_DIALECT[dialect], WHERE[dialect]
+    nobodys = answers.refuse(refusal, TOKEN, NOW)
+    of_a_key = answers.about(refusal, attempt(), State.UNKNOWN, KEY, NOW)
+    for answer in (nobodys, of_a_key):
+        assert answer.status == refusal.value.status
+        body = shown(answer)
+        told = body["error"] if dialect == "stripe" else body
+        assert list(told) == members
+        if dialect == "problem" and refusal in THE_DRAFTS:
+            assert told[where].startswith("A request with the same Idempotency-Key")
+        else:
+            assert told[where] == refusal.value.message.format_map(TEXTS)
+        assert "{" not in told[where]
+        fields = lines(answer.fields)
+        assert fields["Content-Type"] == content_type
+        assert fields["Cache-Control"] == "no-store"
+        assert fields.get("Retry-After") == (refusal.value.retry_after and str(refusal.value.retry_after))
+        assert fields.get("Allow") == refusal.value.allow
+    assert not OF_A_KEY & set(lines(nobodys.fields))
+    assert lines(of_a_key.fields)["Link"] == f'</responses/{KEY.decode()}/>; rel="describedby"'
+    assert set(lines(of_a_key.fields)) >= OF_A_KEY
 
 
 @every_refusal
@@ -182,6 +215,26 @@ def test_a_key_whose_proxy_died_is_shown_the_504_that_would_have_been_given_when
     assert resource["Id"] == f"{TOKEN_UUID}#{FIRST_USED}"
     assert resource["Date"] == LEASE_OVER
     assert found["ContentLength"] == str(len(json.dumps(resource)))
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_a_record_has_one_shape_whatever_the_dialect(dialect: str) -> None:
+    """Only what was refused, and is now the recorded response, is written in it."""
+    answers = BY_DIALECT[dialect]
+    completed = Record(attempt(), State.COMPLETED, response())
+    assert answers.show(completed, State.COMPLETED, KEY, CAP) == ANSWERS.show(completed, State.COMPLETED, KEY, CAP)
+    dead = Record(attempt(), State.IN_PROGRESS, None)
+    given_then = answers.unknown(attempt(), KEY, LEASE_OVER)
+    answer = answers.show(dead, State.UNKNOWN, KEY, CAP)
+    assert lines(answer.fields)["Content-Type"] == "application/json"
+    assert shown(answer) == {
+        "StatusCode": "504",
+        "ContentLength": str(len(given_then.body)),
+        "ContentType": WHERE[dialect][2],
+        "Date": http_date(LEASE_OVER).decode(),
+        "RequestURL": URL.decode(),
+        "Resource": json.loads(given_then.body),
+    }
 
 
 def test_the_same_dead_attempt_is_shown_the_same_at_any_time() -> None:

@@ -1,53 +1,181 @@
-"""How a refusal is written down: the five fields, always."""
+"""How a refusal is written down: in each dialect every refusal, from the one table."""
 
 import json
+import re
+from typing import Any, get_args
+from uuid import UUID
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.core.dialect import DIALECTS
-from proxy.core.refusal import Refusal, Row
+from config.settings import Idempotency
+from proxy.core.dialect import DIALECTS, Rendered, Subject
+from proxy.core.refusal import Refusal
+from tests.unit.core.samples import lines
 
-MANGOPAY = DIALECTS["mangopay"]
-SUBJECT = "bf6cce22-4c12-454f-ac05-ca20c8683735#1452723935"
+UUID_TEXT = "bf6cce22-4c12-454f-ac05-ca20c8683735"
+SUBJECT = Subject(UUID(UUID_TEXT), 1452723935, 1452723944)
+IN_PROGRESS = {Refusal.CONFLICT_IN_PROGRESS, Refusal.STILL_IN_PROGRESS}
 
-
-def test_the_409_is_the_one_of_the_contract_byte_for_byte() -> None:
-    rendered = MANGOPAY.render(Refusal.CONFLICT_COMPLETED.value, SUBJECT, 1452723944)
-    assert rendered.status == 409
-    assert rendered.content_type == b"application/json"
-    assert rendered.body == (
-        b'{"Message": "A resource has already been created with this Idempotency Key",'
-        b' "Type": "idempotent_creation_conflict",'
-        b' "Id": "bf6cce22-4c12-454f-ac05-ca20c8683735#1452723935",'
-        b' "Date": 1452723944,'
-        b' "errors": null}'
-    )
+every_refusal = pytest.mark.parametrize("refusal", Refusal, ids=lambda refusal: refusal.name)
+every_dialect = pytest.mark.parametrize("dialect", DIALECTS)
 
 
-@pytest.mark.parametrize("refusal", Refusal, ids=lambda refusal: refusal.name)
-def test_every_refusal_has_exactly_the_five_fields(refusal: Refusal) -> None:
-    rendered = MANGOPAY.render(refusal.value, SUBJECT, 1452723944)
-    assert rendered.status == refusal.value.status
-    assert rendered.content_type == b"application/json"
-    assert json.loads(rendered.body) == {
-        "Message": refusal.value.message,
-        "Type": refusal.value.type,
-        "Id": SUBJECT,
-        "Date": 1452723944,
-        "errors": None,
-    }
+def render(dialect: str, refusal: Refusal, message: str = "What happened, and what to do") -> Rendered:
+    return DIALECTS[dialect].render(refusal, message, SUBJECT)
 
 
-@given(st.text(), st.text(), st.text(), st.integers(0, 2**40))
-def test_any_text_comes_through_as_ascii(message: str, kind: str, subject: str, now: int) -> None:
-    body = MANGOPAY.render(Row(400, kind, message), subject, now).body
+def shown(rendered: Rendered) -> dict[str, Any]:
+    found = json.loads(rendered.body)
+    assert isinstance(found, dict)
+    return found
+
+
+def test_there_is_a_dialect_for_each_that_can_be_chosen() -> None:
+    assert set(DIALECTS) == set(get_args(Idempotency.model_fields["dialect"].annotation))
+
+
+@every_dialect
+@every_refusal
+def test_no_dialect_has_another_status_than_the_table(dialect: str, refusal: Refusal) -> None:
+    assert render(dialect, refusal).status == refusal.value.status
+
+
+@every_dialect
+@given(message=st.text(), refusal=st.sampled_from(Refusal))
+def test_any_text_comes_through_as_ascii(dialect: str, message: str, refusal: Refusal) -> None:
+    body = render(dialect, refusal, message).body
     assert body.isascii()
     assert b"\r" not in body
     assert b"\n" not in body
-    assert list(json.loads(body).values()) == [message, kind, subject, now, None]
+    found = json.loads(body)
+    if dialect == "problem" and refusal in IN_PROGRESS:
+        assert found["detail"].startswith("A request with the same Idempotency-Key")  # the draft's own text
+    else:
+        assert message in found.get("error", found).values()
 
 
-def test_an_unknown_dialect_is_none_of_ours() -> None:
-    assert set(DIALECTS) == {"mangopay"}
+class TestMangopay:
+    """The five fields, always."""
+
+    def test_the_409_is_the_one_of_the_contract_byte_for_byte(self) -> None:
+        refusal = Refusal.CONFLICT_COMPLETED
+        assert render("mangopay", refusal, refusal.value.message) == (
+            409,
+            b"Content-Type: application/json\r\n",
+            b'{"Message": "A resource has already been created with this Idempotency Key",'
+            b' "Type": "idempotent_creation_conflict",'
+            b' "Id": "bf6cce22-4c12-454f-ac05-ca20c8683735#1452723935",'
+            b' "Date": 1452723944,'
+            b' "errors": null}',
+        )
+
+    @every_refusal
+    def test_every_refusal_has_exactly_the_five_fields(self, refusal: Refusal) -> None:
+        rendered = render("mangopay", refusal, "Message")
+        assert lines(rendered.fields) == {"Content-Type": "application/json"}
+        assert shown(rendered) == {
+            "Message": "Message",
+            "Type": refusal.value.type,
+            "Id": f"{UUID_TEXT}#1452723935",
+            "Date": 1452723944,
+            "errors": None,
+        }
+
+
+class TestProblem:
+    """RFC 9457."""
+
+    def test_a_request_in_progress_is_the_problem_of_the_draft_byte_for_byte(self) -> None:
+        for refusal in (Refusal.CONFLICT_IN_PROGRESS, Refusal.STILL_IN_PROGRESS):
+            assert render("problem", refusal) == (
+                409,
+                b"Content-Type: application/problem+json\r\nContent-Language: en\r\n",
+                b'{"type": "urn:problem-type:idempotency-proxy:idempotent_request_in_progress",'
+                b' "title": "A request is outstanding for this Idempotency-Key",'
+                b' "status": 409,'
+                b' "detail": "A request with the same Idempotency-Key for the same operation is being processed'
+                b' or is outstanding.",'
+                b' "instance": "urn:uuid:bf6cce22-4c12-454f-ac05-ca20c8683735",'
+                b' "code": "idempotent_request_in_progress"}',
+            )
+
+    def test_a_key_that_was_used_has_the_drafts_title_and_its_own_truth(self) -> None:
+        for refusal in (Refusal.CONFLICT_COMPLETED, Refusal.CONFLICT_UNKNOWN):
+            found = shown(render("problem", refusal, refusal.value.message))
+            assert found["title"] == "Idempotency-Key is already used"
+            assert found["detail"] == refusal.value.message
+            assert found["code"] == "idempotent_creation_conflict"
+
+    @every_refusal
+    def test_every_refusal_has_the_members_of_rfc_9457_and_its_code(self, refusal: Refusal) -> None:
+        rendered = render("problem", refusal)
+        assert lines(rendered.fields) == {"Content-Type": "application/problem+json", "Content-Language": "en"}
+        found = shown(rendered)
+        assert list(found) == ["type", "title", "status", "detail", "instance", "code"]
+        assert found["status"] == rendered.status
+        assert found["instance"] == f"urn:uuid:{UUID_TEXT}"
+        assert found["type"] == f"urn:problem-type:idempotency-proxy:{found['code']}"
+        assert found["code"] == ("idempotent_request_in_progress" if refusal in IN_PROGRESS else refusal.value.type)
+        assert re.fullmatch(r"[A-Z][A-Za-z -]+[a-z]", found["title"])
+
+    def test_a_type_has_one_title_whatever_the_occurrence(self) -> None:
+        problems = [shown(render("problem", refusal)) for refusal in Refusal]
+        titles = {(found["type"], found["title"]) for found in problems}
+        assert len(titles) == len({found["type"] for found in problems}) == len({found["title"] for found in problems})
+        assert {"Bad request", "URI too long", "Upstream outcome unknown"} < {found["title"] for found in problems}
+
+
+INVALID, CONFLICT, OURS = "invalid_request_error", "idempotency_error", "api_error"
+STRIPE = {
+    "KEY_INVALID": (INVALID, "idempotency_key_invalid", "false"),
+    "BAD_REQUEST": (INVALID, "bad_request", "false"),
+    "KEY_NOT_FOUND": (INVALID, "idempotency_key_not_found", "false"),
+    "METHOD_REFUSED": (INVALID, "bad_request", "false"),
+    "REQUEST_TIMEOUT": (INVALID, "request_timeout", "false"),
+    "CONFLICT_COMPLETED": (CONFLICT, "idempotent_creation_conflict", "false"),
+    "CONFLICT_IN_PROGRESS": (CONFLICT, "idempotency_key_in_use", "true"),
+    "CONFLICT_UNKNOWN": (CONFLICT, "idempotent_creation_conflict", "false"),
+    "STILL_IN_PROGRESS": (CONFLICT, "idempotency_key_in_use", "true"),
+    "TOO_LARGE": (INVALID, "request_too_large", "false"),
+    "URI_TOO_LONG": (INVALID, "uri_too_long", "false"),
+    "EXPECTATION_FAILED": (INVALID, "bad_request", "false"),
+    "FIELDS_TOO_LARGE": (INVALID, "header_fields_too_large", "false"),
+    "TRANSFER_CODING": (OURS, "bad_request", "false"),
+    "UNREACHABLE": (OURS, "upstream_unreachable", "true"),
+    "STORE_UNAVAILABLE": (OURS, "store_unavailable", "true"),
+    "OVERLOADED": (OURS, "overloaded", "true"),
+    "DRAINING": (OURS, "draining", "true"),
+    "OUTCOME_UNKNOWN": (OURS, "upstream_outcome_unknown", "false"),
+    "UPSTREAM_TIMEOUT": (OURS, "upstream_timeout", "false"),
+    "VERSION": (OURS, "bad_request", "false"),
+}
+"""Type, code, and whether its SDKs repeat it."""
+
+
+class TestStripe:
+    """Its error object, and a word to its SDKs."""
+
+    def test_a_request_in_progress_byte_for_byte(self) -> None:
+        refusal = Refusal.CONFLICT_IN_PROGRESS
+        assert render("stripe", refusal, refusal.value.message) == (
+            409,
+            b"Content-Type: application/json\r\nStripe-Should-Retry: true\r\n",
+            b'{"error": {"type": "idempotency_error",'
+            b' "code": "idempotency_key_in_use",'
+            b' "message": "A request with this Idempotency Key is still being processed: ask for its response later"}}',
+        )
+
+    @every_refusal
+    def test_every_refusal_has_one_of_the_documented_types_and_says_whether_to_repeat(self, refusal: Refusal) -> None:
+        rendered = render("stripe", refusal, "Message")
+        kind, code, repeated = STRIPE[refusal.name]
+        assert lines(rendered.fields) == {"Content-Type": "application/json", "Stripe-Should-Retry": repeated}
+        assert shown(rendered) == {"error": {"type": kind, "code": code, "message": "Message"}}
+
+    def test_its_sdks_repeat_what_helps_and_nothing_that_could_pay_twice(self) -> None:
+        """Once more, from the table's own words."""
+        repeated = {refusal for refusal in Refusal if STRIPE[refusal.name][2] == "true"}
+        assert repeated >= {refusal for refusal in Refusal if refusal.value.retry_after is not None}
+        assert all("Nothing was sent" in refusal.value.message for refusal in repeated - IN_PROGRESS)
