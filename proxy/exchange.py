@@ -35,6 +35,8 @@ CONFLICTS = {
     State.IN_PROGRESS: Refusal.CONFLICT_IN_PROGRESS,
     State.UNKNOWN: Refusal.CONFLICT_UNKNOWN,
 }
+PIECE = 64
+"""Bytes that a piece of a body takes beside its own."""
 AFTER = {event: advance(State.IN_PROGRESS, event) for event in (Event.COMPLETE, Event.LOSE, Event.RELEASE)}
 
 
@@ -54,8 +56,8 @@ class Exchange:
     """Is the receiver of the request, the borrower of a connection, and the listener to the response."""
 
     __slots__ = (
-        "_attempt", "_client", "_client_gone", "_collected", "_key", "_outcome", "_parts", "_peer", "_phase", "_record",
-        "_reply", "_request", "_request_length", "_settling", "_since", "_upstream", "deadline",
+        "_attempt", "_client", "_client_gone", "_collected", "_held", "_key", "_outcome", "_parts", "_peer", "_phase",
+        "_record", "_reply", "_request", "_request_length", "_settling", "_since", "_upstream", "deadline",
     )  # fmt: skip
 
     def __init__(self, parts: Parts, head: RequestHead, key: bytes, client: ServerConnection, peer: Peer) -> None:
@@ -69,6 +71,7 @@ class Exchange:
         self._phase: _Phase = _RECEIVING
         self._request: list[bytes] = []
         self._request_length = 0
+        self._held = 0
         self._since = self._reply.began
         """When the last thing was asked for, of the store or the upstream."""
         self._attempt: Attempt
@@ -97,11 +100,13 @@ class Exchange:
 
     def received(self, data: bytes) -> None:
         """A piece of the body."""
+        room = len(data) + PIECE
         if self._request_length + len(data) > self._parts.terms.max_body:
             self._turn_away(Refusal.TOO_LARGE)
-        elif not self._parts.bodies.take(len(data)):
+        elif not self._parts.bodies.take(room):
             self._turn_away(Refusal.OVERLOADED)
         else:
+            self._held += room
             self._request_length += len(data)
             self._request.append(data)
 
@@ -114,7 +119,8 @@ class Exchange:
     def _let_go(self) -> None:
         """The body is not needed any more."""
         self._request.clear()
-        self._parts.bodies.give_back(self._request_length)
+        self._parts.bodies.give_back(self._held)
+        self._held = 0
 
     def broken(self, fault: Fault | None) -> None:
         """The body will not become whole: nothing was claimed."""
@@ -246,6 +252,11 @@ class Exchange:
     def failed(self, why: str) -> None:
         """No usable head came, or the body broke off."""
         self._answer_ended(Ending.BROKEN, why)
+
+    def unsent(self, why: str) -> None:
+        """The connection was closed before the request was written."""
+        self._upstream = None
+        self._conclude(NotSent(Refusal.UNREACHABLE, why))
 
     def _answer_ended(self, ending: Ending, why: str) -> None:
         self._upstream = None

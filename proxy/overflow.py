@@ -15,13 +15,14 @@ class Overflow:
     def __init__(self, parts: Parts, client: ServerConnection, upstream: UpstreamConnection) -> None:
         self._parts = parts
         self._client = client
-        self._upstream = upstream
+        self._upstream: UpstreamConnection | None = upstream
         self.deadline = NEVER
         self._extend()
         parts.deadlines.add(self)
-        client.hand_over(self)
-        client.flush()
         upstream.hand_over(self)
+        upstream.resume_reading()
+        client.hand_over(self)
+        client.flush()  # at once, maybe, it is too much for the client: the last to be said
 
     # -- http1.client.Listener ----------------------------------------------------------------------------------
 
@@ -36,18 +37,21 @@ class Overflow:
         self._client.flush()
 
     def completed(self) -> None:
-        """All is given."""
+        """All is given. The connection is somebody else's by now."""
+        self._upstream = None
         self._parts.deadlines.discard(self)
         self._client.end()
 
     def failed(self, _why: str) -> None:
         """It broke off, and so does the answer."""
+        self._upstream = None
         self._parts.deadlines.discard(self)
         self._client.abort()
 
     def overdue(self) -> None:
         """The upstream is silent."""
-        self._upstream.abort()
+        if self._upstream is not None:
+            self._upstream.abort()
         self.failed("silent")
 
     def informed(self, head: ResponseHead) -> None:
@@ -57,6 +61,9 @@ class Overflow:
         """See `informed`."""
 
     def answered(self, head: ResponseHead, body: bytes) -> None:
+        """See `informed`."""
+
+    def unsent(self, why: str) -> None:
         """See `informed`."""
 
     def upload_paused(self) -> None:
@@ -70,17 +77,20 @@ class Overflow:
     def gone(self) -> None:
         """Nobody reads the rest, and its record is made."""
         self._parts.deadlines.discard(self)
-        self._upstream.abort()
+        if self._upstream is not None:
+            self._upstream.abort()
 
     def answer_paused(self) -> None:
         """The client is slow; how slow it may be, its connection knows."""
-        self.deadline = NEVER
-        self._upstream.pause_reading()
+        if self._upstream is not None:
+            self.deadline = NEVER
+            self._upstream.pause_reading()
 
     def answer_resumed(self) -> None:
         """It reads on."""
-        self._extend()
-        self._upstream.resume_reading()
+        if self._upstream is not None:
+            self._extend()
+            self._upstream.resume_reading()
 
     def whole(self, body: bytes) -> None:
         """The request is long there."""

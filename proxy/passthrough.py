@@ -25,7 +25,7 @@ class Passage:
 
     __slots__ = (
         "_answered", "_client", "_early", "_early_length", "_ended", "_head", "_held_back", "_parts", "_peer", "_reply",
-        "_resendable", "_sent_at", "_upstream", "deadline",
+        "_resendable", "_sent_at", "_upgrading", "_upstream", "deadline",
     )  # fmt: skip
 
     def __init__(self, parts: Parts, head: RequestHead, client: ServerConnection, peer: Peer) -> None:
@@ -43,6 +43,7 @@ class Passage:
         """The upstream does not take the body as fast as it comes."""
         self._answered = False
         self._resendable = head.method in (b"GET", b"HEAD") and head.length == 0
+        self._upgrading = parts.terms.max_tunnels > 0 and asks_for_tunnel(head)
         self._sent_at = NEVER
         self._upstream: UpstreamConnection | None = None
 
@@ -60,28 +61,32 @@ class Passage:
         self._borrow()
 
     def _borrow(self, *, fresh: bool = False) -> None:
-        terms = self._parts.terms
-        if len(self._parts.tunnels) >= terms.max_tunnels > 0 and asks_for_tunnel(self._head):
-            self._fail(Refusal.OVERLOADED, f"there are {terms.max_tunnels} WebSockets already")
+        if self._upgrading and self._crowded():
             return
         self.deadline = self._parts.deadlines.now() + self._parts.terms.connection_timeout
         self._parts.deadlines.add(self)
         if not self._parts.pool.borrow(self, fresh=fresh):
             self._fail(Refusal.OVERLOADED, "too many requests wait for a connection")
 
+    def _crowded(self) -> bool:
+        """Whether there are as many WebSockets as may be; then this one is refused."""
+        most = self._parts.terms.max_tunnels
+        if len(self._parts.tunnels) < most:
+            return False
+        self._fail(Refusal.OVERLOADED, f"there are {most} WebSockets already")
+        return True
+
     def connected(self, connection: UpstreamConnection) -> None:
         """Here is a connection."""
         head = self._head
         if not self._ended and self._early_length >= WINDOW:
             self._client.resume_reading()  # before anything is sent, which may pause it again
-        upgrading = self._parts.terms.max_tunnels > 0 and asks_for_tunnel(head)
-        hop = UPGRADE if upgrading else b""
-        request = self._parts.forwarding.request(head, self._peer, head.length, hop)
+        request = self._parts.forwarding.request(head, self._peer, head.length, UPGRADE if self._upgrading else b"")
         self._upstream = connection
         body = b"".join(self._framed(piece) for piece in self._early)
         tail = LAST_CHUNK if self._ended and head.length == CHUNKED else b""
-        uploading = not self._ended
-        if not connection.send(request + body + tail, head.method, self, uploading=uploading, upgrading=upgrading):
+        data, uploading = request + body + tail, not self._ended
+        if not connection.send(data, head.method, self, uploading=uploading, upgrading=self._upgrading):
             self._upstream = None
             self._borrow()
             return
@@ -158,16 +163,19 @@ class Passage:
     def responded(self, head: ResponseHead) -> None:
         """The backend answers in pieces."""
         self._parts.journal.responded(self._parts.deadlines.now() - self._sent_at)
-        self._answered = True
-        self._reply.tell(head.status, "passed")
         if head.status == 101:
             self._open_tunnel(head)
             return
+        self._answered = True
+        self._reply.tell(head.status, "passed")
         self._client.begin(head.status, head.reason, end_to_end(head), framed=head.length >= 0)
         self._extend()
 
     def _open_tunnel(self, head: ResponseHead) -> None:
         """From here on the two connections are one, and this story is over."""
+        if self._crowded():  # many asked at once
+            return
+        self._reply.tell(head.status, "passed")
         parts, upstream, self._upstream = self._parts, self._upstream, None
         parts.deadlines.discard(self)
         if upstream is not None:
@@ -201,6 +209,15 @@ class Passage:
             self._borrow(fresh=True)
         else:
             self._fail(Refusal.UPSTREAM_TIMEOUT, why)
+
+    def unsent(self, why: str) -> None:
+        """The connection was closed before the request was written."""
+        self._upstream = None
+        if self._resendable:
+            self._resendable = False
+            self._borrow(fresh=True)
+        else:
+            self._fail(Refusal.UNREACHABLE, why)
 
     def answer_paused(self) -> None:
         """The client is slow; how slow it may be, its connection knows."""

@@ -14,6 +14,7 @@ from pathlib import Path
 import structlog
 
 from config.settings import Settings
+from proxy.http1.server import MOST_LINGERING
 
 BACKLOG = 4096
 SPARE_FILES = 100
@@ -113,7 +114,8 @@ class Signals:
 
 def raise_file_limit(settings: Settings) -> None:
     """Each connection is a file descriptor, and the usual soft limit is far below what the settings allow."""
-    wanted = settings.limits.connections + settings.upstream.max_connections + SPARE_FILES
+    own = settings.limits
+    wanted = own.connections + MOST_LINGERING + settings.upstream.max_connections + own.tunnels + SPARE_FILES
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     possible = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
     if soft != resource.RLIM_INFINITY and soft < possible:

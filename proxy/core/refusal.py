@@ -27,7 +27,7 @@ class Refusal(Enum):
         "The Idempotency Key is not valid: send one {header} of {key_min} to {key_max} characters out of {key_chars}."
         " Nothing was sent to the API",
     )
-    BAD_REQUEST = Row(400, "bad_request", "The request is not valid HTTP/1.1. Nothing was sent to the API")
+    BAD_REQUEST = Row(400, "bad_request", "The request is not valid HTTP/1.1. No complete request was sent to the API")
     KEY_NOT_FOUND = Row(
         404,
         "idempotency_key_not_found",
@@ -40,7 +40,9 @@ class Refusal(Enum):
         allow="GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS",  # RFC 9110 §15.5.6; and those of WebDAV
     )
     REQUEST_TIMEOUT = Row(
-        408, "request_timeout", "The request did not arrive in time. Nothing was sent to the API: send it again"
+        408,
+        "request_timeout",
+        "The request did not arrive in time. No complete request was sent to the API: send it again",
     )
     CONFLICT_COMPLETED = Row(
         409, "idempotent_creation_conflict", "A resource has already been created with this Idempotency Key"

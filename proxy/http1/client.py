@@ -1,7 +1,8 @@
 """One connection to the upstream, one request at a time.
 
-The line between *not sent* and *maybe sent* is `UpstreamConnection.send`: it returns whether it wrote. Before it, a
-request may be given to another connection, or refused as never sent; behind it, nobody may send the request again.
+The line between *not sent* and *maybe sent* is the first write of request bytes to the transport. `send` says whether
+the request is on its way there; where it did not arrive, because the connection was closed meanwhile, the listener
+hears `unsent`. Before that line a request may be refused as never sent; behind it, nobody may send the request again.
 """
 
 import asyncio
@@ -21,7 +22,7 @@ UNUSABLE = "unusable answer"
 
 
 class Listener(Protocol):
-    """Who sent the request. After `answered`, `completed` or `failed` nothing more is called."""
+    """Who sent the request. After `answered`, `completed`, `failed` or `unsent` nothing more is called."""
 
     def informed(self, head: ResponseHead) -> None:
         """103 Early Hints: to be passed on."""
@@ -44,6 +45,9 @@ class Listener(Protocol):
     def failed(self, why: str) -> None:
         """The connection is lost, or the answer unusable; after `responded`: the body broke off."""
 
+    def unsent(self, why: str) -> None:
+        """The connection is lost, and not a byte of the request was written to it."""
+
     def upload_paused(self) -> None:
         """The upstream does not keep up with the request's body."""
 
@@ -63,6 +67,8 @@ class UpstreamConnection(asyncio.Protocol):
         closed: Callable[["UpstreamConnection"], None],
     ) -> None:
         self.deadline = NEVER
+        self.tls: object = None
+        """What it was made with."""
         self.used = False
         """It has carried a request before: the upstream may have closed it meanwhile."""
         self._limits = limits
@@ -82,6 +88,10 @@ class UpstreamConnection(asyncio.Protocol):
         self._uploading = False
         self._upgrading = False
         self._paused = False
+        self._turn = 0
+        """Of the outbox, when the request was given to it."""
+        self._skipped = False
+        """The request was not written: the transport was closed by then."""
 
     # -- towards the listener -----------------------------------------------------------------------------------
 
@@ -103,11 +113,17 @@ class UpstreamConnection(asyncio.Protocol):
         if self._transport.is_closing():
             return False
         self.deadline = NEVER
+        if self._paused:  # by whoever had it before
+            self.resume_reading()
         self._listener, self._method, self._uploading, self._upgrading = listener, method, uploading, upgrading
         self._buffer, self._head, self._body, self._informational = b"", None, None, 0
         self.responding = False
-        self._outbox.write(self._transport, request)
+        self._turn, self._skipped = self._outbox.turn, False
+        self._outbox.write(self._transport, request, self._skip)
         return True
+
+    def _skip(self) -> None:
+        self._skipped = True
 
     def upload(self, data: bytes) -> None:
         """More of the request's body."""
@@ -131,13 +147,14 @@ class UpstreamConnection(asyncio.Protocol):
             self._transport.resume_reading()
 
     def hand_over(self, listener: Listener) -> None:
-        """From here on *listener* hears of the response; reading goes on."""
+        """From here on *listener* hears of the response."""
         self._listener = listener
-        self.resume_reading()
 
-    def finish(self) -> None:
-        """Close the connection behind what was uploaded; the listener hears nothing more."""
+    def finish(self, deadline: float) -> None:
+        """Close the connection behind what was uploaded, at the latest at *deadline*; the listener hears nothing
+        more."""
         self._listener = None
+        self.deadline = deadline
         self._outbox.flush()
         self._transport.close()
 
@@ -183,9 +200,12 @@ class UpstreamConnection(asyncio.Protocol):
             self._listener.upload_resumed()
 
     def overdue(self) -> None:
-        """Idle for too long: closed by us before the upstream does it."""
+        """Idle for too long: closed by us before the upstream does it; or too slow to let itself be closed."""
         self.deadline = NEVER
-        self.close()
+        if self._transport.is_closing():
+            self._transport.abort()
+        else:
+            self._transport.close()
 
     # -- reading ------------------------------------------------------------------------------------------------
 
@@ -195,7 +215,7 @@ class UpstreamConnection(asyncio.Protocol):
                 # Bytes that no request asked for: they must not become the next client's response.
                 self._transport.abort()
                 return
-            if not self.responding and self._outbox.waiting and self._outbox.holds(self._transport):
+            if not self.responding and self._turn == self._outbox.turn:
                 self._fail("an answer before the request")
                 return
             self.responding = True
@@ -290,9 +310,9 @@ class UpstreamConnection(asyncio.Protocol):
     def _fail(self, why: str) -> None:
         listener = self._listener
         self._listener = self._body = None
-        self._transport.abort()
+        self._transport.abort()  # what waits in the outbox is not written any more
         if listener is not None:
-            listener.failed(why)
+            (listener.unsent if self._skipped or self._turn == self._outbox.turn else listener.failed)(why)
 
 
 def _charge(listener: Listener) -> None:

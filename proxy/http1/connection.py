@@ -243,7 +243,8 @@ class ServerConnection(asyncio.Protocol):
     def resume_writing(self) -> None:
         self._stuck, self._backlog = False, 0
         if self._phase is _HEAD:
-            self.deadline = self._now() + self._limits.keepalive_timeout
+            limits = self._limits
+            self.deadline = self._now() + (limits.head_timeout if self._buffer else limits.keepalive_timeout)
             self._next()
         elif self._phase is _WORK or self._phase is _TUNNEL:
             self.deadline = NEVER
@@ -351,13 +352,12 @@ class ServerConnection(asyncio.Protocol):
             receiver.broken(Fault.BAD_REQUEST)
             return
         done = body.done
+        if not done:
+            self._await_body()  # before the receiver, which may pause it
         if content:
             receiver.received(content)
-        if self._phase is not _BODY:
-            return  # the receiver has answered already: the rest is of no interest
-        if not done:
-            self._await_body()
-            return
+        if self._phase is not _BODY or not done:
+            return  # in another phase the receiver has answered already: the rest is of no interest
         self._phase, self.deadline, self._buffer, self._body = _WORK, NEVER, rest, None
         self._transport.resume_reading()  # which the receiver may have paused with its last piece
         receiver.ended()

@@ -14,6 +14,7 @@ import httptools
 Field = tuple[bytes, bytes]
 
 _MOST_DASHES = 4
+_LINE = re.compile(rb"\r\n([^:\r]+):[^\r]*")
 _SLOPPY = re.compile(rb"(\r\n[^:\r]+:)([^\r]*)")
 
 
@@ -92,7 +93,12 @@ def without(block: bytes, names: frozenset[bytes]) -> bytes:
     return _remover(names)(b"", block)
 
 
-@lru_cache(maxsize=256)
+def without_named(block: bytes, names: frozenset[bytes]) -> bytes:
+    """The same for names that a peer chose: a pattern of each set of those would be the peer's to make."""
+    return _LINE.sub(lambda line: b"" if line[1].lower() in names else line[0], block)
+
+
+@lru_cache(maxsize=32)
 def _remover(names: frozenset[bytes]) -> Callable[[bytes, bytes], bytes]:
     return re.compile(rb"\r\n(?:%b):[^\r]*" % _alternatives(names), re.IGNORECASE).sub
 

@@ -7,7 +7,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_address
 from typing import NamedTuple
 
 from proxy.http1.date import date_field
-from proxy.http1.fields import lookalikes, without
+from proxy.http1.fields import lookalikes, without, without_named
 from proxy.http1.message import CHUNKED, RequestHead, ResponseHead, valid_host
 from proxy.tokens import Tokens
 
@@ -20,7 +20,9 @@ _NEVER_DROPPED = frozenset((b"content-length", b"host", b"x-request-id"))
 """Whatever Connection says of them: without its length a message has another end, and an id that a client gave is not
 replaced."""
 
-_NEVER_DROPPED_FROM_ANSWERS = _NEVER_DROPPED | {b"date"}  # RFC 9110 §6.6.1
+_NO_FIELDS = HOP_BY_HOP | {b"close"}
+"""What Connection mostly says, and what is not to be looked for any more."""
+_KEPT_IN_ANSWERS = _NO_FIELDS | _NEVER_DROPPED | {b"date"}  # RFC 9110 §6.6.1
 
 
 class Peer(NamedTuple):
@@ -51,7 +53,7 @@ class Forwarding:
         self._host = host
         self._trusted = trusted
         self._via = [b"\r\nVia: 1.%d %b\r\n" % (minor, via.encode("ascii")) for minor in (0, 1)]
-        self._kept = _NEVER_DROPPED | frozenset(kept)
+        self._kept = _NO_FIELDS | _NEVER_DROPPED | frozenset(kept)
 
     def peer(self, address: str) -> Peer:
         """The peer at *address* (empty: a unix socket)."""
@@ -64,7 +66,9 @@ class Forwarding:
     def request(self, head: RequestHead, peer: Peer, length: int, hop: bytes = b"") -> bytes:
         """The head as the upstream is sent it. *length*: bytes of the body that follows, or CHUNKED. *hop*: a block of
         fields for this hop alone."""
-        named = head.connection - self._kept if head.connection else head.connection
+        block = without(head.block, _REPLACED)
+        if head.connection and (named := head.connection - self._kept):
+            block = without_named(block, named)
         framing = hop
         if length == CHUNKED:
             framing += b"\r\nTransfer-Encoding: chunked"
@@ -79,7 +83,7 @@ class Forwarding:
                 head.target,
                 b" HTTP/1.1\r\nHost: ",
                 self._host or head.host,
-                without(head.block, _REPLACED | named if named else _REPLACED),
+                block,
                 framing,
                 self._via[head.minor],
                 _forwarded_trusted(head, peer) if peer.trusted else _forwarded(peer.address, peer.scheme, head.host),
@@ -121,7 +125,7 @@ def _forwarded(address: str, scheme: bytes, host: bytes) -> bytes:
 def end_to_end(head: ResponseHead, gives_way: bytes = b"") -> bytes:
     """The field lines of a response that are meant for the client, and Date where the upstream has no clock (RFC 9110
     §6.6.1). *gives_way*: the lower-case name of one more field that is left out."""
-    block = without(head.block, _dropped(head.connection, gives_way))
+    block = _without_hop(head, _staying(gives_way))
     if head.status == 204:
         block = without(block, _LENGTH)  # RFC 9110 §8.6: it has no place there
     lines = block + b"\r\n"
@@ -130,7 +134,7 @@ def end_to_end(head: ResponseHead, gives_way: bytes = b"") -> bytes:
 
 def hints(head: ResponseHead) -> bytes:
     """The field lines of an informational response that are meant for the client."""
-    return (without(head.block, _dropped(head.connection, b"")) + b"\r\n")[2:]
+    return (_without_hop(head, HOP_BY_HOP) + b"\r\n")[2:]
 
 
 def framed(head: ResponseHead, method: bytes, length: int, gives_way: bytes = b"") -> bytes:
@@ -142,6 +146,13 @@ def framed(head: ResponseHead, method: bytes, length: int, gives_way: bytes = b"
     return fields + b"Content-Length: %d\r\n" % length
 
 
-@lru_cache(maxsize=256)
-def _dropped(named: frozenset[bytes], gives_way: bytes) -> frozenset[bytes]:
-    return HOP_BY_HOP | (named - _NEVER_DROPPED_FROM_ANSWERS) | {gives_way}
+@lru_cache(maxsize=8)
+def _staying(gives_way: bytes) -> frozenset[bytes]:
+    return HOP_BY_HOP | {gives_way}
+
+
+def _without_hop(head: ResponseHead, names: frozenset[bytes]) -> bytes:
+    block = without(head.block, names)
+    if head.connection and (named := head.connection - _KEPT_IN_ANSWERS):
+        block = without_named(block, named)
+    return block

@@ -71,8 +71,6 @@ class Pool:
         self._idle: list[UpstreamConnection] = []
         self._waiting: deque[Borrower] = deque()
         self._dialling: set[asyncio.Task[None]] = set()
-        self._outdated: set[UpstreamConnection] = set()
-        """Open still, but made with certificates that are not those of now."""
         self._closed = False
 
     def borrow(self, borrower: Borrower, *, fresh: bool = False) -> bool:
@@ -98,7 +96,7 @@ class Pool:
         """The connection is free: for the next who waits, or to be kept for a while."""
         if self._closed:
             connection.close()
-        elif connection in self._outdated:
+        elif connection.tls is not self._upstream.tls:  # made with certificates that are not those of now
             connection.abort()  # who waits needs its place now, not when TLS is closed in good order
         elif self._waiting:
             if connection.used and not connection.fit():  # bytes behind the last response
@@ -117,7 +115,6 @@ class Pool:
     def renew(self, tls: ssl.SSLContext | None) -> None:
         """From now on connect with *tls*. A connection that is lent is closed when it is given back."""
         self._upstream = self._upstream._replace(tls=tls)
-        self._outdated |= self._open
         self._close_idle()
 
     async def close(self) -> None:
@@ -178,6 +175,7 @@ class Pool:
     async def _connect(self) -> None:
         at = self._upstream
         connection = UpstreamConnection(self._limits, self._outbox, self.give_back, self._lost)
+        connection.tls = at.tls
         try:
             await at.connect(lambda: connection)
         except TimeoutError:
@@ -185,20 +183,15 @@ class Pool:
         except (OSError, UnicodeError) as error:  # ssl.SSLError is an OSError
             self._refuse(str(error))
         else:
-            self._connected(connection, outdated=at is not self._upstream)
+            self._connected(connection)
 
-    def _connected(self, connection: UpstreamConnection, *, outdated: bool) -> None:
+    def _connected(self, connection: UpstreamConnection) -> None:
         if connection.is_closing():
             self._refuse("the upstream closes its connections at once")
-            return
-        if outdated and not self._waiting:
-            connection.close()
             return
         self._open.add(connection)
         self._deadlines.add(connection)
         self.give_back(connection)
-        if outdated:
-            self._outdated.add(connection)
 
     def _refuse(self, why: str) -> None:
         """The dial was made for one who waits: the one who waits longest."""
@@ -211,7 +204,6 @@ class Pool:
 
     def _lost(self, connection: UpstreamConnection) -> None:
         self._open.discard(connection)
-        self._outdated.discard(connection)
         self._deadlines.discard(connection)
         if connection in self._idle:
             self._idle.remove(connection)

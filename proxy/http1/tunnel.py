@@ -11,6 +11,9 @@ from proxy.http1.message import Fault, RequestHead, ResponseHead
 UPGRADE = b"\r\nConnection: Upgrade\r\nUpgrade: websocket"
 """What asks for it, and what grants it: a block of fields, see `http1.fields`."""
 
+FINISH_SECONDS = 5.0
+"""How long an upstream may take for the last that the client has said."""
+
 
 def asks_for_tunnel(head: RequestHead) -> bool:
     """Whether the client means to open a WebSocket (RFC 6455 §4.1), and nothing else."""
@@ -51,6 +54,7 @@ class Tunnel:
         self._deadlines.add(self)
         self._extend()
         self._upstream.hand_over(self)
+        self._upstream.resume_reading()
         self._client.switch(fields + UPGRADE[2:] + b"\r\n", self)
 
     # -- http1.server.Receiver: the client speaks ---------------------------------------------------------------
@@ -63,7 +67,7 @@ class Tunnel:
     def ended(self) -> None:
         """It has said all."""
         self._leave()
-        self._upstream.finish()
+        self._upstream.finish(self._deadlines.now() + FINISH_SECONDS)
         self._client.end()
 
     def broken(self, _fault: Fault | None) -> None:
@@ -109,6 +113,9 @@ class Tunnel:
         """It is no longer there."""
         self._leave()
         self._client.abort()
+
+    def unsent(self, why: str) -> None:
+        """See `informed`."""
 
     def upload_paused(self) -> None:
         """It is slow."""

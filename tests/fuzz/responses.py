@@ -9,6 +9,7 @@ POST's body is sent, `u` it was the last, `f` a tunnel is closed, `h` the listen
 
 from collections.abc import Callable
 
+from proxy.deadlines import NEVER
 from proxy.http1.client import UpstreamConnection
 from proxy.http1.message import Limits, ResponseHead
 from proxy.http1.outbox import Outbox
@@ -78,6 +79,11 @@ class Asking:
     def failed(self, why: str) -> None:
         self._hears()
         assert why != "defect of the proxy"
+        self.ending = "failed"
+
+    def unsent(self, why: str) -> None:
+        self._hears()
+        assert self.head is None
         self.ending = "failed"
 
     def upload_paused(self) -> None:
@@ -154,7 +160,7 @@ class Upstream:
         asking = self.asked[-1]
         if not asking.ending and asking.head is not None and asking.head.status == 101:
             asking.ending = "dropped"
-            self._connection.finish()
+            self._connection.finish(NEVER)
 
     def _drop(self) -> None:
         asking = self.asked[-1]

@@ -75,7 +75,7 @@ class RedisStore:
         self._watch = Watch(self._look, deadlines, limit=deadline)
         guards = handshake.Guards(wait, self._markers, self._marker.seen)
         self._topology: Topology = topology_of(site, guards, deadline=deadline, deadlines=deadlines)
-        self._withdrawals = Withdrawals(self._topology, self._prefix, deadlines)
+        self._withdrawals = Withdrawals(self._topology, self._prefix, deadlines, durable=durability != "memory")
         self._context = Context(self._topology, self._withdrawals.add, self._prefix, wait is not None, self._marker)
 
     @property

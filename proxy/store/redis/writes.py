@@ -101,16 +101,10 @@ class Overrule(Write):
 
 
 class Withdraw(Write):
-    """A release that nobody waits for."""
+    """A release that nobody waits for. It does not wait for replicas or the disk either, and holds up nobody."""
 
-    __slots__ = ("forgotten",)
-    forgotten: bool
-    """The key is free by now, but could be taken again where the server is lost."""
-
-    def forgettable(self, reply: Reply, why: str) -> None:
-        """It is to be repeated, but not for the key's sake."""
-        self.forgotten = reply == 1 or isinstance(reply, bytes)
-        super().forgettable(reply, why)
+    __slots__ = ()
+    lasts = False
 
 
 def settle(
@@ -132,19 +126,11 @@ def release(
 
 
 def withdraw(
-    topology: Topology,
-    prefix: bytes,
-    attempt: Attempt,
-    done: Callable[[SettleResult], None],
-    due: float,
-    *,
-    anew: bool,
+    topology: Topology, prefix: bytes, attempt: Attempt, done: Callable[[SettleResult], None], due: float
 ) -> Withdraw:
-    """The same for a claim that was answered Unavailable; *anew*: see `release.lua`."""
-    arguments = (name(prefix, attempt.key_hash), attempt.token, b"anew" if anew else b"")
-    command = Withdraw(topology, RELEASE, attempt.key_hash, arguments, done, due)
-    command.forgotten = anew
-    return command
+    """Free the key of a claim that was answered Unavailable, on the server as it is. *due*: monotonic time."""
+    arguments = (name(prefix, attempt.key_hash), attempt.token, b"")
+    return Withdraw(topology, RELEASE, attempt.key_hash, arguments, done, due)
 
 
 def overrule(

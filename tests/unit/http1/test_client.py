@@ -61,6 +61,9 @@ class Asking:
     def failed(self, why: str) -> None:
         self._hear(f"failed: {why}")
 
+    def unsent(self, why: str) -> None:
+        self._hear(f"unsent: {why}")
+
     def upload_paused(self) -> None:
         """There is no body."""
 

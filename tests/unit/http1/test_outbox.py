@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from proxy.http1.outbox import Outbox
+from proxy.http1.outbox import LARGE, Outbox
 
 
 class Wire(asyncio.Transport):
@@ -79,10 +79,23 @@ async def test_a_closed_transport_is_not_written_to(log: list[tuple[str, bytes]]
     assert log == [("two", b"2")]
 
 
-async def test_what_has_not_left_yet_is_known(log: list[tuple[str, bytes]]) -> None:
+async def test_whose_bytes_were_not_written_is_told_so(log: list[tuple[str, bytes]]) -> None:
     outbox, one, two = Outbox(), Wire("one", log), Wire("two", log)
-    assert not outbox.holds(one)
-    outbox.write(one, b"1")
-    assert (outbox.holds(one), outbox.holds(two)) == (True, False)
+    told: list[str] = []
+    outbox.write(one, b"1", lambda: told.append("one"))
+    outbox.write(two, b"2", lambda: told.append("two"))
+    one.abort()
     outbox.flush()
-    assert not outbox.holds(one)
+    assert told == ["one"]
+
+
+async def test_a_turn_is_over_when_what_waits_has_left(log: list[tuple[str, bytes]]) -> None:
+    outbox, one = Outbox(), Wire("one", log)
+    turn = outbox.turn
+    outbox.write(one, b"1")
+    assert outbox.turn == turn
+    outbox.flush()
+    assert outbox.turn != turn
+    turn = outbox.turn
+    outbox.write(one, b"x" * (LARGE + 1))
+    assert outbox.turn != turn, "what is large does not wait"
