@@ -2,13 +2,14 @@
 
 import asyncio
 import errno
+import fcntl
 import os
 import resource
 import signal
 import socket
 import stat
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import structlog
@@ -31,19 +32,35 @@ def listen(settings: Settings) -> socket.socket:
 
 
 def _listen_unix(path: str, mode: int) -> socket.socket:
-    """On *path*, whose file gets *mode*. The file of a process that died is replaced, another's is not."""
-    _clear(path)
-    sock = socket.socket(socket.AF_UNIX)
-    before = os.umask(0o777 & ~mode)  # not chmod: there would be a moment for anyone to connect in
-    try:
-        sock.bind(path)
-        sock.listen(BACKLOG)
-    except OSError as error:
-        sock.close()
-        raise OSError(error.errno, f"{path}: {error.strerror}") from None
-    finally:
-        os.umask(before)
+    """On *path*, whose file gets *mode*. The file of a process that died is replaced, another's is not. Who start at once
+    take turns: a socket that is bound and does not listen yet looks like a dead one."""
+    with _alone(path):
+        _clear(path)
+        sock = socket.socket(socket.AF_UNIX)
+        before = os.umask(0o777 & ~mode)  # not chmod: there would be a moment for anyone to connect in
+        try:
+            sock.bind(path)
+            sock.listen(BACKLOG)
+        except OSError as error:
+            sock.close()
+            raise OSError(error.errno, f"{path}: {error.strerror}") from None
+        finally:
+            os.umask(before)
     return sock
+
+
+@contextmanager
+def _alone(path: str) -> Iterator[None]:
+    """Of those that want to listen on *path*; raise OSError."""
+    try:
+        lock = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise OSError(error.errno, f"{path}: {error.strerror}") from None
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # for as long as it takes to bind: nobody holds it longer
+        yield
+    finally:
+        os.close(lock)
 
 
 def _clear(path: str) -> None:

@@ -7,6 +7,7 @@ import os
 import socket
 import stat
 from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -174,3 +175,21 @@ async def test_an_api_whose_socket_is_not_there_is_unreachable_and_the_key_is_fr
     await api.start()
     assert (await proxy.post(key)).status == 200
     await api.stop()
+
+
+def test_of_many_that_start_at_once_on_one_path_one_listens(path: Path) -> None:
+    settings = load(None, {"listen": f"unix:{path}", "upstream.url": "http://api"})
+
+    def start(_number: int) -> socket.socket | int | None:
+        try:
+            return listen(settings)
+        except OSError as error:
+            return error.errno
+
+    for _ in range(20):
+        with ThreadPoolExecutor(8) as crowd:
+            ends = list(crowd.map(start, range(8)))
+        listening = [end for end in ends if isinstance(end, socket.socket)]
+        assert [end for end in ends if not isinstance(end, socket.socket)] == [errno.EADDRINUSE] * 7
+        with listening[0]:
+            unlisten(listening[0])
