@@ -98,6 +98,10 @@ class Store(Section):
     out guesses either. All proxies on one store need the same one: with another secret every key is a new key."""
     allow_eviction: bool = False
     """Use a Redis whose maxmemory-policy may evict. A key that was evicted can be paid twice."""
+    on_forgotten: Literal["unready", "refuse"] = "unready"
+    """What to do when the store turns out to have lost its records (a FLUSHALL, a restart without its data): be
+    "unready", so that who asks /readyz sends no traffic any more, or "refuse" new keys as well, with 503, until the
+    proxy is restarted. Where nobody asks /readyz (a sidecar), refuse."""
 
 
 class Spool(Section):

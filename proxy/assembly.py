@@ -84,6 +84,7 @@ def store(settings: Settings, deadlines: Deadlines) -> Store:
         allow_eviction=settings.store.allow_eviction,
         durability=settings.store.durability,
         fingerprint=fingerprint(settings),
+        refuse_forgotten=settings.store.on_forgotten == "refuse",
         deadlines=deadlines,
     )
 

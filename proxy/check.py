@@ -39,15 +39,16 @@ def _listener(settings: Settings) -> bool:
 
 
 async def _store(settings: Settings) -> bool:
-    store = assembly.store(settings, Deadlines())
     try:
-        await store.open()
-        findings = await store.findings()
+        store = assembly.store(settings, Deadlines())
+        try:
+            await store.open()
+            findings = await store.findings()
+        finally:
+            await store.close()
     except (StoreUnavailable, StoreRefused) as error:
         click.echo(f"store     FAILED: {error}")
         return False
-    finally:
-        await store.close()
     click.echo(f"store     ok: {store.place}")
     for finding in findings:
         click.echo(f"          {finding}")
@@ -55,16 +56,17 @@ async def _store(settings: Settings) -> bool:
 
 
 async def _spool(settings: Settings) -> bool:
-    spool = assembly.spool(settings, assembly.store(settings, Deadlines()))
-    if spool is None:
-        return True
     try:
-        await spool.open()
+        spool = assembly.spool(settings, assembly.store(settings, Deadlines()))
+        if spool is None:
+            return True
+        try:
+            await spool.open()
+        finally:
+            await spool.close()
     except (StoreUnavailable, StoreRefused) as error:
         click.echo(f"spool     FAILED: {error}")
         return False
-    finally:
-        await spool.close()
     waiting, incidents, size = spool.tally
     full = f"{size} of {settings.spool.max_size} bytes"
     click.echo(f"spool     ok: {spool.place}, {waiting} settlements wait, {incidents} incidents, {full}")

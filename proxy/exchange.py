@@ -8,6 +8,7 @@ there is no point at which a cancellation could lose a response or leak a claim.
 its way to the end without its client.
 """
 
+import asyncio
 from enum import Enum, auto
 from typing import assert_never
 
@@ -28,7 +29,7 @@ from proxy.overflow import Overflow
 from proxy.parts import Parts
 from proxy.reply import Reply
 from proxy.settling import Settling, submit
-from proxy.store.base import ClaimResult, Done, Foreign, Found, Granted, SettleResult, Unavailable
+from proxy.store.base import ClaimResult, Done, Foreign, Found, Granted, ReadResult, SettleResult, Unavailable
 
 CONFLICTS = {
     State.COMPLETED: Refusal.CONFLICT_COMPLETED,
@@ -133,7 +134,8 @@ class Exchange:
         parts, terms, reply = self._parts, self._parts.terms, self._reply
         if parts.spool is not None and parts.spool.full:
             parts.journal.spool_size(full=True, size=parts.spool.tally.bytes)
-            self._turn_away(Refusal.STORE_UNAVAILABLE)
+            self._phase = _CLAIMING
+            parts.store.read(parts.hasher.key(self._key), self._looked)
             return
         self._attempt = Attempt(
             parts.hasher.key(self._key),
@@ -154,6 +156,20 @@ class Exchange:
         """The client is gone. The backend's answer is recorded all the same."""
         self._client_gone = True
 
+    def _looked(self, result: ReadResult) -> None:
+        """No key is taken now; who has used one is told of it all the same."""
+        if isinstance(result, Found):
+            self._tell(result)
+        else:
+            self._turn_away(Refusal.STORE_UNAVAILABLE)
+
+    def _tell(self, found: Found) -> None:
+        self._let_go()
+        owner, state = found.record.attempt, found.state
+        self._reply.key_hash = owner.key_hash
+        now = int(self._parts.wall())
+        self._reply.give(self._parts.answers.about(CONFLICTS[state], owner, state, self._key, now), "conflict")
+
     # -- the claim ----------------------------------------------------------------------------------------------
 
     def _claimed(self, result: ClaimResult) -> None:
@@ -166,11 +182,9 @@ class Exchange:
                 self.deadline = now + parts.terms.connection_timeout
                 parts.deadlines.add(self)
                 self._borrow()
-            case Found(record, state):
-                self._let_go()
+            case Found():
                 parts.unsettled.discard(self)
-                answer = parts.answers.about(CONFLICTS[state], record.attempt, state, self._key, int(parts.wall()))
-                self._reply.give(answer, "conflict")
+                self._tell(result)
             case Unavailable(why):
                 self._let_go()
                 parts.unsettled.discard(self)
@@ -191,7 +205,9 @@ class Exchange:
         now = parts.deadlines.now()
         slept = parts.wall() * 1000 > self._attempt.first_used + terms.send_within * 1000  # with the machine, maybe
         if slept or now > self._since + terms.send_within:
-            parts.pool.give_back(connection)
+            asyncio.get_running_loop().call_soon(
+                parts.pool.give_back, connection
+            )  # to the next, who may be late as well
             self._conclude(NotSent(Refusal.OVERLOADED, "too little of the lease was left to send the request"))
             return
         self._phase, self._upstream = _SENT, connection

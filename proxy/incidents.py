@@ -16,7 +16,7 @@ from proxy.core.record import Attempt
 from proxy.core.view import view
 from proxy.deadlines import Deadlines
 from proxy.store.base import StoreRefused, StoreUnavailable
-from proxy.store.entries import Incident
+from proxy.store.entries import Incident, Unreadable
 from proxy.store.spool import Spool
 from proxy.telemetry.logs import configure
 
@@ -54,7 +54,9 @@ async def _incidents(settings: Settings, show: int | None, forget: int | None) -
             click.echo(_line(incident))
         return 0
     shown = next((incident for incident in found if incident.id == show), None)
-    if shown is not None:
+    if isinstance(shown, Unreadable):
+        click.echo(_line(shown))
+    elif shown is not None:
         click.echo(_response(shown, settings.responses.view_limit))
     return _told(show, found=shown is not None)
 
@@ -75,8 +77,10 @@ def _told(number: int, *, found: bool) -> int:
     return 0 if found else UNUSABLE
 
 
-def _line(incident: Incident) -> str:
+def _line(incident: Incident | Unreadable) -> str:
     """One JSON object a line."""
+    if isinstance(incident, Unreadable):
+        return json.dumps({"id": incident.id, "met": _time(incident.met), "unreadable": incident.why})
     number, met, (attempt, state, response), owner = incident
     return json.dumps(
         {

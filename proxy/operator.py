@@ -5,7 +5,6 @@ still send is overruled; the log says who did what, and a record that an operato
 """
 
 import asyncio
-import getpass
 import json
 import os
 import time
@@ -75,8 +74,9 @@ def _overrule(settings: Settings, key: str, *, hashed: bool, act: str, said: Cal
         there = await _found(store, _hash(settings, key, hashed=hashed))
         attempt = there.record.attempt
         word = None if response is None else ruling(attempt, response, os.urandom(8))
+        _audit(act, attempt, word, "asked for")  # before it is done: who is killed in between has left a line, too
         result = await _answer(partial(store.overrule, attempt, word))
-        _audit(act, attempt, word, result)
+        _audit(act, attempt, word, type(result).__name__.lower())
         _tell(act, result)
 
     return _on_store(settings, run)
@@ -157,13 +157,13 @@ def _tell(act: str, result: OverruleResult) -> None:
         case Done():
             click.echo("settled" if act == "settle" else "released: the next request with this key is sent")
         case Absent():
-            raise Mistaken("nothing was done: the key is gone meanwhile")
+            raise Mistaken("the key is gone: released or expired meanwhile, maybe by this very command")
         case Foreign(record) if record.state is State.COMPLETED:
             raise Mistaken("nothing was done: the key is completed, there is nothing to rule over")
         case Foreign(record):
             raise Mistaken(
-                "nothing was done: its lease is not over, the request may still be on its way to the API. Look there"
-                f" again, then repeat this: {record.attempt.lease / 1000:g} s after the key's first use"
+                "its lease is not over, the request that has the key may still be on its way to the API. Look at both"
+                f" again (key show), then decide: {record.attempt.lease / 1000:g} s after the key's first use"
             )
         case Unavailable(why):
             raise Mistaken(f"the store gave no answer, it may be done or not: look (key show), then repeat it: {why}")
@@ -171,11 +171,10 @@ def _tell(act: str, result: OverruleResult) -> None:
             assert_never(result)
 
 
-def _audit(act: str, attempt: Attempt, word: Record | None, result: OverruleResult) -> None:
+def _audit(act: str, attempt: Attempt, word: Record | None, result: str) -> None:
     structlog.get_logger("proxy").warning(
         f"an operator's {act}",
-        result=type(result).__name__.lower(),
-        by=getpass.getuser(),
+        result=result,
         by_uid=os.getuid(),
         key=attempt.key_hash.hex(),
         overruled=attempt.token.hex()[:8],

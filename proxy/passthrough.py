@@ -73,7 +73,7 @@ class Passage:
         most = self._parts.terms.max_tunnels
         if len(self._parts.tunnels) < most:
             return False
-        self._fail(Refusal.OVERLOADED, f"there are {most} WebSockets already")
+        self._fail(Refusal.OVERLOADED, f"as many WebSockets as may be: {most}")
         return True
 
     def connected(self, connection: UpstreamConnection) -> None:

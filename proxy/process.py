@@ -32,8 +32,8 @@ def listen(settings: Settings) -> socket.socket:
 
 
 def _listen_unix(path: str, mode: int) -> socket.socket:
-    """On *path*, whose file gets *mode*. The file of a process that died is replaced, another's is not. Who start at once
-    take turns: a socket that is bound and does not listen yet looks like a dead one."""
+    """On *path*, whose file gets *mode*. The file of a process that died is replaced, another's is not. Who start at
+    once take turns: a socket that is bound and does not listen yet looks like a dead one."""
     with _alone(path):
         _clear(path)
         sock = socket.socket(socket.AF_UNIX)

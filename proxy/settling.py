@@ -9,6 +9,7 @@ from proxy.core.record import Record
 from proxy.deadlines import NEVER
 from proxy.parts import Parts
 from proxy.store.base import Done, Foreign, SettleResult, Unavailable
+from proxy.store.spool import Spool
 
 RETRY_FIRST, RETRY_MOST = 0.2, 5.0
 """Seconds between two tries from memory, doubled each time."""
@@ -26,7 +27,19 @@ class Settling:
     `answered` is told what it says after all. *there* is called when the answer may leave: once it is safe on a disk,
     or at the latest after `SPOOL_WAIT`. It may be called more than once."""
 
-    __slots__ = ("_asked", "_entry", "_keeping", "_parts", "_pause", "_record", "_settled", "_there", "deadline")
+    __slots__ = (
+        "_asked",
+        "_entry",
+        "_keeping",
+        "_met",
+        "_parts",
+        "_pause",
+        "_putting",
+        "_record",
+        "_settled",
+        "_there",
+        "deadline",
+    )
 
     def __init__(
         self, parts: Parts, record: Record, there: Callable[[], None], said: Foreign | Unavailable | None
@@ -38,6 +51,10 @@ class Settling:
         """Whether the store is at it."""
         self._keeping = parts.spool is not None
         """Whether the spool is."""
+        self._putting = False
+        """Whether the spool has been asked, and has not answered yet; it may do so later than anyone waits for."""
+        self._met = False
+        """Another's record stands against it: it is to be kept for the operator, and may not be dropped."""
         self._entry: int | None = None
         """Its number in the spool, once it is there."""
         self._settled = False
@@ -56,7 +73,11 @@ class Settling:
             self._answer_first()
         else:
             self.deadline = parts.deadlines.now() + SPOOL_WAIT
-            parts.spool.put(self._record, parts.terms.store_deadline if self._asked else 0.0, self._kept)
+            self._put(parts.spool)
+
+    def _put(self, spool: Spool) -> None:
+        self._putting = True
+        spool.put(self._record, self._parts.terms.store_deadline if self._asked else 0.0, self._kept)
 
     def _answer_first(self) -> None:
         """It is in this process's memory only."""
@@ -67,10 +88,13 @@ class Settling:
 
     def _kept(self, result: int | Unavailable) -> None:
         """It has been written; or will not be. Either may come later than anyone waits for."""
+        self._putting = False
         match result:
             case Unavailable(why):
                 if self._keeping:
                     self._not_kept(why)
+                elif self._met:
+                    self._again_later()
             case entry:
                 self._keeping, self._entry, self.deadline = False, entry, NEVER
                 if self._settled:
@@ -111,13 +135,21 @@ class Settling:
             case Foreign(owner):
                 if not self._spooled:
                     journal.incident(attempt, owner.attempt)
-                    self._over()
+                    self._keep_for_the_operator()
             case Unavailable(why):
                 journal.store_failure(self._operation, why, attempt.key_hash)
                 if not self._spooled:
                     self._again_later()
             case _:
                 assert_never(result)
+
+    def _keep_for_the_operator(self) -> None:
+        """In the spool, whose deliverer makes an incident of it; as soon as the spool takes it."""
+        self._met = True
+        if self._parts.spool is None:
+            self._over()
+        elif not self._putting:
+            self._again_later()
 
     @property
     def _operation(self) -> str:
@@ -132,11 +164,19 @@ class Settling:
         self.deadline = NEVER
         if self._keeping:
             self._not_kept(f"not written within {SPOOL_WAIT:g} s")
-        elif self._record.attempt.expires <= self._parts.wall():
+        elif self._outlived():
+            self._parts.journal.outlived(self._record.attempt)
             self._leave()
+        elif self._met and self._parts.spool is not None:
+            self._put(self._parts.spool)
         else:
             self._asked = True
             submit(self._parts, self._record, self.answered)
+
+    def _outlived(self) -> bool:
+        """Whether it would be gone by now; and one retention more, lest a clock that runs ahead lose the only copy."""
+        attempt = self._record.attempt
+        return (attempt.first_used + 2 * attempt.retention) / 1000 <= self._parts.wall()
 
     def _over(self) -> None:
         """The store has it, or never will."""

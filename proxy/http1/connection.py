@@ -243,8 +243,7 @@ class ServerConnection(asyncio.Protocol):
     def resume_writing(self) -> None:
         self._stuck, self._backlog = False, 0
         if self._phase is _HEAD:
-            limits = self._limits
-            self.deadline = self._now() + (limits.head_timeout if self._buffer else limits.keepalive_timeout)
+            self.deadline = self._now() + self._limits.keepalive_timeout
             self._next()
         elif self._phase is _WORK or self._phase is _TUNNEL:
             self.deadline = NEVER

@@ -75,6 +75,14 @@ class Incident(NamedTuple):
     owner: Record
 
 
+class Unreadable(NamedTuple):
+    """An incident that cannot be decoded. *met*: Unix time in ms; *why*: without a key or a secret."""
+
+    id: int
+    met: int
+    why: str
+
+
 class Batch(NamedTuple):
     """What is to be delivered now; and the numbers of what cannot be read."""
 
@@ -163,14 +171,14 @@ def for_others(connection: sqlite3.Connection, store: str) -> list[tuple[str, in
     return [(other, int(count)) for other, count in found]
 
 
-def incidents(connection: sqlite3.Connection) -> list[Incident]:
-    """All of them, in the order of their numbers; raise Undecodable, with the number of the one that is."""
-    found = []
+def incidents(connection: sqlite3.Connection) -> list[Incident | Unreadable]:
+    """All of them, in the order of their numbers."""
+    found: list[Incident | Unreadable] = []
     for number, met, data, owner in connection.execute("SELECT id, met, data, owner FROM incident ORDER BY id"):
         try:
             found.append(Incident(number, met, _decoded(data, _hash(data)), decode(owner, _hash(owner))))
         except Undecodable as error:
-            raise Undecodable(f"number {number}: {error}") from None
+            found.append(Unreadable(number, met, str(error)))
     return found
 
 

@@ -3,7 +3,8 @@
 It says what makes keys (the *fingerprint*), so that a proxy that would make other keys does not start: one key of a
 client would be two in the store, and could be used twice. And it is the only thing that shows that the store has
 forgotten: after a FLUSHALL, a restart without its data or a failover to a server that has none, every key is as free as
-if it had never been used. Therefore who finds another marker than at its start, or none, grants nothing any more.
+if it had never been used. Therefore who finds another marker than at its start, or none, is not ready any more; and,
+where that is wanted, grants nothing.
 
 That lasts until the proxy is started anew, since the store cannot tell how much it has forgotten, and a person can: at
 the start, no marker means a new store, and one is written. It carries a number of its own, so that the proxies that
@@ -21,7 +22,7 @@ EVERY = 2.0
 """Seconds between two looks."""
 FORGOTTEN = (
     "the store has lost its marker: it was emptied, came back without its data, or evicts. Keys that were used may be"
-    " forgotten, so none is granted: find out what was lost, then restart the proxies"
+    " forgotten: find out what was lost, then restart the proxies"
 )
 _FORM = b"1"
 _logger = logging.getLogger(__name__)
@@ -29,12 +30,15 @@ _logger = logging.getLogger(__name__)
 
 class Marker:
     """What one proxy knows of the markers of its store, by their names (a cluster has several). *fingerprint*: of what
-    makes keys."""
+    makes keys. *refuse*: whether a store that has forgotten is granted from no more."""
 
-    def __init__(self, fingerprint: bytes) -> None:
+    def __init__(self, fingerprint: bytes, *, refuse: bool = True) -> None:
         self._fingerprint = fingerprint.hex().encode()
         self._known: dict[bytes, bytes] = {}
+        self._refuse = refuse
         self.forgotten: str | None = None
+        """Why no traffic should come."""
+        self.refusing: str | None = None
         """Why no key may be granted."""
 
     def new(self) -> bytes:
@@ -59,6 +63,7 @@ class Marker:
         known = self._known.get(name)
         if known not in (None, there) and self.forgotten is None:
             self.forgotten = FORGOTTEN
+            self.refusing = FORGOTTEN if self._refuse else None
             _logger.error("%s", FORGOTTEN)
 
 

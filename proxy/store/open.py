@@ -18,17 +18,22 @@ def make_store(
     allow_eviction: bool,
     durability: str,
     fingerprint: bytes,
+    refuse_forgotten: bool,
     deadlines: Deadlines,
 ) -> Store:
     """The store at *url*, not opened yet; the settings have seen to it that there is one for its scheme. *deadline*:
-    seconds for one operation; *fingerprint*: of what makes keys, see `marker.py`."""
+    seconds for one operation; *fingerprint*: of what makes keys, and *refuse_forgotten*: see `marker.py`."""
     parts = urlsplit(url)
     match parts.scheme:
         case "memory":
             return MemoryStore()
         case "sqlite":
             return SqliteStore(
-                Path(unquote(parts.path)), deadline=deadline, deadlines=deadlines, fingerprint=fingerprint
+                Path(unquote(parts.path)),
+                deadline=deadline,
+                deadlines=deadlines,
+                fingerprint=fingerprint,
+                refuse_forgotten=refuse_forgotten,
             )
         case _:
             return RedisStore(
@@ -39,4 +44,5 @@ def make_store(
                 allow_eviction=allow_eviction,
                 durability=durability,
                 fingerprint=fingerprint,
+                refuse_forgotten=refuse_forgotten,
             )

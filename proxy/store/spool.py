@@ -21,8 +21,7 @@ from typing import Generic, TypeVar, cast
 from proxy.core.record import Record
 from proxy.store import entries
 from proxy.store.base import StoreUnavailable, Unavailable
-from proxy.store.codec import Undecodable
-from proxy.store.entries import Batch, Delivered, Incident, Tally
+from proxy.store.entries import Batch, Delivered, Incident, Tally, Unreadable
 from proxy.store.writer import Writer
 
 BATCH = 64
@@ -147,9 +146,9 @@ class Spool:
 
     # -- or are for an operator ---------------------------------------------------------------------------------
 
-    async def incidents(self) -> Sequence[Incident]:
+    async def incidents(self) -> Sequence[Incident | Unreadable]:
         """All of them; raise StoreUnavailable."""
-        return self._usable(await self._ask(_readable_incidents))
+        return self._usable(await self._ask(entries.incidents))
 
     async def forget(self, number: int) -> bool:
         """Remove an incident; False where there is none of that number; raise StoreUnavailable."""
@@ -215,13 +214,6 @@ class _Job(Generic[R]):
     def failed(self, why: str) -> None:
         """Undone."""
         self._done(Unavailable(why))
-
-
-def _readable_incidents(connection: sqlite3.Connection) -> Sequence[Incident] | Unavailable:
-    try:
-        return entries.incidents(connection)
-    except Undecodable as error:
-        return Unavailable(f"an incident cannot be read: {error}")
 
 
 def _nobody_waits(_result: object) -> None:

@@ -40,18 +40,25 @@ logger = logging.getLogger(__name__)
 
 class SqliteStore:
     """Needs a running loop. *deadline*: seconds within which every operation is answered; *limit*: operations that may
-    wait for the disk at a time; *fingerprint*: see `marker.py`. The clock of the records is the wall clock of the
-    machine: they outlive restarts."""
+    wait for the disk at a time; *fingerprint*, *refuse_forgotten*: see `marker.py`. The clock of the records is the
+    wall clock of the machine: they outlive restarts."""
 
     def __init__(
-        self, path: Path, *, deadline: float, deadlines: Deadlines, fingerprint: bytes = b"", limit: int = 4096
+        self,
+        path: Path,
+        *,
+        deadline: float,
+        deadlines: Deadlines,
+        fingerprint: bytes = b"",
+        refuse_forgotten: bool = True,
+        limit: int = 4096,
     ) -> None:
         self._path = path.absolute()
         self._deadline = deadline
         self._deadlines = deadlines
         self._loop = asyncio.get_running_loop()
         self._writer = Writer(self._path, SCHEMA, busy=deadline, limit=limit)
-        self._marker = Marker(fingerprint)
+        self._marker = Marker(fingerprint, refuse=refuse_forgotten)
         self._watch = Watch(self._look, deadlines, limit=deadline)
         self._closed = True
 
@@ -104,8 +111,8 @@ class SqliteStore:
 
     def claim(self, record: Record, done: Callable[[ClaimResult], None]) -> None:
         """See Store.claim."""
-        if self._marker.forgotten is not None:
-            self.read(record.attempt.key_hash, found_only(self._marker.forgotten, done))
+        if self._marker.refusing is not None:
+            self.read(record.attempt.key_hash, found_only(self._marker.refusing, done))
         else:
             self._submit(decide.claim(record), done, partial(self._came_late, record))
 

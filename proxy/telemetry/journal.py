@@ -84,6 +84,10 @@ class Journal:
             owner=owner.token.hex()[:8],
         )
 
+    def outlived(self, attempt: Attempt) -> None:
+        """A settlement that lay in memory only is of no use to anyone any more."""
+        self._log.error("settlement given up, its key has expired", key=attempt.key_hash.hex())
+
     # -- the spool ----------------------------------------------------------------------------------------------
 
     def spool_failure(self, why: str, key_hash: bytes) -> None:

@@ -88,7 +88,7 @@ async def test_a_store_that_was_emptied_gets_no_payment_sent(
 ) -> None:
     monkeypatch.setattr("proxy.store.marker.EVERY", 0.1)
     monkeypatch.setattr(logging.getLogger("proxy.store.marker"), "propagate", False)  # no defect here
-    flags = {"store.url": primary.url, "store.deadline": "300ms"}
+    flags = {"store.url": primary.url, "store.deadline": "300ms", "store.on_forgotten": "refuse"}
     proxy, key = await start_proxy(**flags), new_key()
     assert (await proxy.post(key)).status == 200
     await client.flushall()

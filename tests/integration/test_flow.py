@@ -169,6 +169,41 @@ async def test_a_client_is_held_back_by_a_backend_that_does_not_read(start_proxy
         await proxy.stop(at_once=True)
 
 
+async def test_a_client_is_not_blamed_for_a_backend_that_takes_nothing_for_a_while(start_proxy: StartProxy) -> None:
+    idle = 0.1
+    reads, sent = asyncio.Event(), 0
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        await reads.wait()
+        for _ in range(BETWEEN // len(PIECE)):
+            await reader.readexactly(len(PIECE))
+        await send(writer, head(201, [(b"Content-Length", b"0")]))
+        await reader.read()
+
+    async with backend(serve) as url:
+        proxy = await start_proxy(**{"upstream.url": url, "limits.body_idle_timeout": f"{idle * 1000:.0f}ms"})
+        async with Connection(proxy.port) as client:
+
+            async def upload() -> None:
+                nonlocal sent
+                client.send(request(b"PUT", b"/", [(b"Content-Length", b"%d" % BETWEEN)]))
+                for _ in range(BETWEEN // len(PIECE)):
+                    client.send(PIECE)
+                    await client._writer.drain()
+                    sent += len(PIECE)
+
+            uploading = asyncio.ensure_future(upload())
+            assert await standstill(lambda: sent) < BETWEEN
+            loop = asyncio.get_running_loop()
+            since = loop.time()
+            await eventually(lambda: loop.time() - since > 4 * idle)  # for so long the client can send nothing
+            reads.set()
+            assert (await client.reply()).status == 201
+            await uploading
+        await proxy.stop(at_once=True)
+
+
 # -- early hints -----------------------------------------------------------------------------------------------------
 
 

@@ -48,6 +48,29 @@ async def test_a_body_that_is_half_there_counts_and_one_that_will_not_come_does_
     await eventually(lambda: answered(proxy, 200))
 
 
+@pytest.mark.parametrize(("size", "status"), [(40, 200), (400, 503)])
+async def test_a_body_in_tiny_pieces_counts_with_the_room_that_each_piece_takes(
+    start_proxy: StartProxy, origin: Origin, size: int, status: int
+) -> None:
+    """A piece of one byte takes many times that: what counted its bytes alone would bound nothing."""
+    proxy = await start_proxy(**{"limits.bodies": "8KiB"})
+    bodies = proxy._app._parts.bodies
+    room, body = bodies._left, b"x" * size
+    async with Connection(proxy.port) as client, asyncio.timeout(5):
+        client.send(post(new_key(), body=body)[:-size])
+        for number in range(size):
+            before = bodies._left
+            client.send(body[number : number + 1])
+            while bodies._left == before:
+                await asyncio.sleep(0)
+            if bodies._left == room:
+                break  # it was answered
+        assert (await client.reply()).status == status
+    assert bodies._left == room
+    assert (await proxy.post(new_key(), body=b"x" * 8000)).status == 200
+    assert bodies._left == room
+
+
 @pytest.mark.parametrize("end", ["conflict", "store", "release", "unknown", "too large", "refused"])
 async def test_however_an_exchange_ends_its_room_is_free_again(
     start_proxy: StartProxy, origin: Origin, end: str

@@ -1,7 +1,11 @@
 """Every end that an exchange with the backend can have, and what it means for the key."""
 
+import asyncio
+import contextlib
 import re
+import socket
 import time
+from collections.abc import AsyncIterator
 
 import pytest
 
@@ -92,6 +96,67 @@ async def test_who_would_be_one_too_many_to_wait_is_told_at_once(origin: Origin,
         refused(await proxy.post(key), 503, "overloaded")
         assert time.monotonic() - began < 2
     assert (await proxy.retrieve(key)).status == 404
+
+
+class HalfClosing:
+    """An API that accepts and says at once, some turns of the loop later, that it will say nothing. What it is sent it
+    reads to the end: `received`, of each connection. *turns*: how many, for each connection in order."""
+
+    def __init__(self, turns: list[int]) -> None:
+        self.received: list[bytes] = []
+        self._turns = turns
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener.setblocking(False)
+        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+
+    async def serve(self) -> None:
+        """Until all *turns* are used."""
+        loop = asyncio.get_running_loop()
+        with self._listener:
+            for turns in self._turns:
+                sock, _ = await loop.sock_accept(self._listener)
+                with sock:
+                    for _ in range(turns):
+                        await asyncio.sleep(0)
+                    sock.shutdown(socket.SHUT_WR)
+                    data = b""
+                    while piece := await loop.sock_recv(sock, 65536):
+                        data += piece
+                self.received.append(data)
+
+
+@contextlib.asynccontextmanager
+async def half_closing(turns: list[int]) -> AsyncIterator[HalfClosing]:
+    api = HalfClosing(turns)
+    async with asyncio.timeout(20), asyncio.TaskGroup() as group:
+        group.create_task(api.serve())
+        yield api
+
+
+@pytest.mark.parametrize("keyed", [True, False])
+async def test_what_never_left_for_an_api_that_closes_at_once_is_a_502_and_the_key_is_free(
+    start_proxy: StartProxy, keyed: bool
+) -> None:
+    """Whether it left, the API is the judge of; when its word of the end comes, the turns of the loop are."""
+    turns = [number % 8 for number in range(200)]
+    async with half_closing(turns) as api:
+        proxy = await start_proxy(**{"upstream.url": api.url})
+        asked: list[bytes] = []
+        for key in (new_key() for _ in turns):
+            asked.append(key)
+            reply = await proxy.post(key if keyed else None)
+            await eventually(lambda: len(api.received) == len(asked))
+            if not api.received[-1]:
+                refused(reply, 502, "upstream_unreachable")
+                says_free(reply)
+                assert (await proxy.retrieve(key)).status == 404
+            elif keyed:
+                says_unknown(reply, key)
+                assert await proxy.state(key) == b"unknown"
+            else:
+                refused(reply, 504, "upstream_timeout")
+    assert b"" in api.received
+    assert any(api.received)
 
 
 # -- turned away before it was treated -------------------------------------------------------------------------------

@@ -2,15 +2,19 @@
 
 import asyncio
 import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 from tests.integration.conftest import StartProxy
-from tests.support.origin import Origin, respond
+from tests.support.origin import Origin, Recorded, head, respond, send
 from tests.support.proxy import Connection, Proxy, new_key, post, request, responses
 from tests.support.raw import eventually, take
 
 TEXT = (b"Content-Type", b"text/plain")
 MANY = 300
 LARGE = b"x" * 200_000
+KIB = 1024
+MIB = 1024 * KIB
 QUIET = 0.2
 """Seconds."""
 PIECE = 256 * 1024
@@ -128,3 +132,80 @@ async def test_a_client_that_reads_nothing_of_a_recorded_answer_is_given_up(
         await eventually(lambda: not proxy._app._server.connections)
         assert len(await client.rest()) < size
     assert (await proxy.post(key)).field(b"Idempotency-State") == b"completed"
+
+
+# -- answers that are too large to be recorded ---------------------------------------------------------------------
+
+
+@asynccontextmanager
+async def client_that_does_not_read(proxy: Proxy) -> AsyncIterator[Connection]:
+    """Between it and the proxy the kernel holds little."""
+    async with Connection(proxy.port) as client:
+        await eventually(lambda: proxy._app._server.connections)
+        (connection,) = proxy._app._server.connections
+        connection._socket().setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 64 * KIB)
+        client._writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 64 * KIB)
+        client.pause()
+        yield client
+
+
+def chunk(data: bytes) -> bytes:
+    return b"%x\r\n%b\r\n" % (len(data), data)
+
+
+async def test_a_client_that_is_slow_with_the_end_of_a_large_answer_is_no_concern_of_the_next(
+    origin: Origin, start_proxy: StartProxy
+) -> None:
+    """The API's connection carries somebody else's request by then."""
+    proxy = await start_proxy(**{"record.max_body": "1KiB", "upstream.timeout": "2s", "upstream.max_connections": 1})
+    sent, seen = 0, [0] * 5
+
+    async def large(_request: Recorded, writer: asyncio.StreamWriter) -> None:
+        nonlocal sent
+        await send(writer, head(200, [TEXT, (b"Transfer-Encoding", b"chunked")]))
+
+        def fills() -> bool:
+            nonlocal sent
+            if unsent(proxy) < 8 * KIB:
+                writer.write(chunk(b"x" * 8 * KIB))
+                sent += 8 * KIB
+            seen[:] = [*seen[1:], unsent(proxy)]
+            return seen[0] >= 8 * KIB and len(set(seen)) == 1  # and not so much yet that the API is held up
+
+        await eventually(fills)
+        await send(writer, chunk(b"x" * 58 * KIB) + b"0\r\n\r\n")
+        sent += 58 * KIB
+
+    origin.behave(large)
+    async with client_that_does_not_read(proxy) as slow:
+        slow.send(post(new_key()))
+        await eventually(lambda: unsent(proxy) > 64 * KIB)
+        origin.behave(respond(201, body=b"paid"))
+        assert (await proxy.post(new_key())).body == b"paid"
+        slow._writer.transport.resume_reading()  # type: ignore[attr-defined]  # it is a duplex one
+        reply = await slow.reply()
+        assert (reply.status, len(reply.body)) == (200, sent)
+    assert (origin.connections, len(origin.requests)) == (1, 2)
+
+
+async def test_a_client_that_reads_nothing_of_a_large_answer_holds_the_api_up_and_not_the_memory(
+    origin: Origin, start_proxy: StartProxy
+) -> None:
+    proxy = await start_proxy(**{"record.max_body": "1MiB"})
+    size, sent = 64 * MIB, 0
+
+    async def flood(_request: Recorded, writer: asyncio.StreamWriter) -> None:
+        nonlocal sent
+        await send(writer, head(200, [TEXT, (b"Content-Length", b"%d" % size)]))
+        while sent < size:
+            await send(writer, b"x" * 64 * KIB)
+            sent += 64 * KIB
+
+    origin.behave(flood)
+    key = new_key()
+    async with client_that_does_not_read(proxy) as client:
+        client.send(post(key))
+        _, held = await at_rest(origin, proxy)
+        assert held < 2 * MIB  # what was collected until it was too large, and a read or two
+        assert sent < 16 * MIB  # and what the kernel's buffers hold
+    assert (await proxy.record(key))["Truncated"] is True

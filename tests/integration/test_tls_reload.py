@@ -9,8 +9,10 @@ import pytest
 from structlog.testing import capture_logs
 
 from tests.integration.conftest import StartProxy
-from tests.support.origin import Origin, after, respond
+from tests.support.origin import Origin, Recorded, after, respond
 from tests.support.proxy import Connection, Proxy, new_key, post, request
+from tests.support.raw import eventually
+from tests.support.relay import Relay
 from tests.support.tls import Authority, TlsOrigin, call
 
 
@@ -160,6 +162,44 @@ async def test_the_api_is_shown_the_new_certificate_and_lent_connections_end_wit
         first, second = (writer.get_extra_info("ssl_object") for _, writer in api._serving)
         assert first.getpeercert(True) != second.getpeercert(True)
         await api.until(lambda: api.open == 1)  # the one of before is not kept for others
+
+
+async def test_a_connection_that_is_being_made_with_the_old_certificate_carries_no_request_any_more(
+    start_proxy: StartProxy, tmp_path: Path, authority: Authority
+) -> None:
+    """Who waits for it waits for the next."""
+    clients = Authority(tmp_path, "clients")
+    mine = clients.issue("proxy")
+    context = authority.server(authority.issue("api"))
+    context.load_verify_locations(clients.path)
+    context.verify_mode = ssl.CERT_REQUIRED
+    seen: list[bytes | None] = []
+
+    async def behaviour(asked: Recorded, writer: asyncio.StreamWriter) -> None:
+        seen.append(writer.get_extra_info("ssl_object").getpeercert(binary_form=True))
+        await respond(200, body=b"paid")(asked, writer)
+
+    async with TlsOrigin(context, behaviour) as api, Relay(api.port) as relay:
+        relay.hold()
+        proxy = await start_proxy(
+            **{
+                "upstream.url": f"https://localhost:{relay.port}",
+                "upstream.ca": authority.path,
+                "upstream.certificate": mine.certificate,
+                "upstream.key": mine.key,
+            }
+        )
+        under_way = asyncio.create_task(proxy.post(new_key()))
+        await eventually(lambda: relay.links and relay.links[0].held)  # its TLS has begun
+        clients.issue("proxy")
+        await proxy.reload()
+        relay.let_go()
+        assert (await under_way).body == b"paid"
+        new = ssl.PEM_cert_to_DER_cert(content(mine.certificate))
+        assert (await proxy.post(new_key())).body == b"paid"
+        assert seen == [new, new]
+        await eventually(lambda: len(relay.open) == 1)
+        assert len(relay.links) == 2
 
 
 async def test_idle_connections_to_the_api_are_closed_and_made_anew(

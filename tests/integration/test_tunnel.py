@@ -1,7 +1,9 @@
 """WebSockets: after the API's 101 the two connections are one. Nothing else gets a tunnel."""
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 
 import pytest
 from websockets.asyncio.client import ClientConnection, connect
@@ -9,7 +11,9 @@ from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.exceptions import ConnectionClosed, ConnectionClosedError, InvalidStatus
 from websockets.typing import Subprotocol
 
+from proxy.http1.client import UpstreamConnection
 from tests.integration.conftest import StartProxy
+from tests.integration.test_flow import backend as raw_backend
 from tests.support.origin import Origin, after, raw, respond
 from tests.support.proxy import Connection, Proxy, new_key, post, refused, request
 from tests.support.raw import eventually, parse
@@ -294,6 +298,29 @@ async def test_one_more_than_allowed_is_answered_503(start_proxy: StartProxy, or
         assert b" 101 " in await client.until(b"\r\n\r\n")
 
 
+async def test_of_many_that_ask_at_once_no_more_than_allowed_are_given_a_tunnel(
+    start_proxy: StartProxy, origin: Origin
+) -> None:
+    many = 20
+    switch = asyncio.Event()
+    origin.behave(after(switch, raw(SWITCHED)))
+    proxy = await start_proxy(**{"limits.tunnels": 1})
+    async with AsyncExitStack() as stack:
+        clients = [await stack.enter_async_context(Connection(proxy.port)) for _ in range(many)]
+        for client in clients:
+            client.send(ASK)
+        await origin.until(lambda: len(origin.requests) == many)
+        switch.set()
+        replies = [await client.reply() for client in clients]
+        assert sorted(reply.status for reply in replies) == [101] + [503] * (many - 1)
+        assert proxy.tunnels == 1
+        for reply in replies:
+            if reply.status == 503:
+                refused(reply, 503, "overloaded")
+        await origin.until(lambda: origin.open == 1)  # the API keeps no half of a tunnel
+    await eventually(lambda: not proxy.tunnels)
+
+
 async def test_where_none_are_allowed_the_request_is_a_plain_one(start_proxy: StartProxy, origin: Origin) -> None:
     proxy = await start_proxy(**{"limits.tunnels": 0})
     assert (await proxy.call(ASK)).status == 200
@@ -306,6 +333,53 @@ async def test_a_silent_one_is_closed_after_its_time(start_proxy: StartProxy, ba
     with pytest.raises(ConnectionClosedError):
         await asyncio.wait_for(client.recv(), 5)
     await eventually(lambda: not backend.server.connections)
+
+
+async def test_an_api_that_does_not_read_the_last_words_of_a_client_is_not_waited_for(
+    start_proxy: StartProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("proxy.http1.tunnel.FINISH_SECONDS", 0.2)
+    reads, heard = asyncio.Event(), 0
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal heard
+        await reader.readuntil(b"\r\n\r\n")
+        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 64 * 1024)
+        writer.transport.pause_reading()  # type: ignore[attr-defined]
+        writer.write(SWITCHED)
+        await reads.wait()
+        writer.transport.resume_reading()  # type: ignore[attr-defined]
+        while piece := await reader.read(65536):
+            heard += len(piece)
+
+    async with raw_backend(serve) as url:
+        proxy = await start_proxy(**{"upstream.url": url})
+
+        def held() -> list[UpstreamConnection]:
+            return [each for each in proxy._app._deadlines._waiting if isinstance(each, UpstreamConnection)]
+
+        async with Connection(proxy.port) as client:
+            client.send(ASK)
+            await client.until(b"\r\n\r\n")
+            (upstream,) = held()
+            transport = upstream._transport
+            transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 64 * 1024)
+            said, seen = 0, [0] * 5
+
+            def fills() -> bool:
+                nonlocal said
+                if not transport.get_write_buffer_size():
+                    client.send(b"x" * 8192)
+                    said += 8192
+                seen[:] = [*seen[1:], transport.get_write_buffer_size()]
+                return seen[0] > 0 and len(set(seen)) == 1  # the kernel takes no more
+
+            await eventually(fills)
+            client.half_close()
+            await eventually(lambda: not proxy.tunnels)
+            await eventually(lambda: not held(), within=2)
+        reads.set()
+    assert heard < said
 
 
 async def test_a_stop_does_not_wait_for_websockets_but_leaves_them_until_payments_are_done(

@@ -103,6 +103,20 @@ async def test_an_upload_is_answered_before_it_is_whole(proxy_of_sink: Proxy, si
             await sink.over.wait()  # the rest of it is of no interest to anybody
 
 
+@pytest.mark.parametrize(("framing", "piece"), [((b"Content-Length", b"10"), b"hello"), (CHUNKED, b"5\r\nhello\r\n")])
+async def test_an_early_answer_that_meets_a_piece_of_its_upload_reaches_the_client(
+    proxy_of_sink: Proxy, sink: Sink, framing: Field, piece: bytes
+) -> None:
+    """Both come in the same turn of the loop: the piece has not left yet when the answer is read."""
+    async with Connection(proxy_of_sink.port) as client:
+        client.send(request(b"PUT", b"/file", [framing]))
+        await sink.until(b"\r\n\r\n")
+        client.send(piece)
+        sink.writer.write(b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 2\r\n\r\nno")
+        reply = await client.reply()
+        assert (reply.status, reply.body) == (401, b"no")
+
+
 async def test_a_large_upload_arrives_whole(origin: Origin, proxy: Proxy) -> None:
     body = bytes(range(256)) * 40_000
     assert (await proxy.post(body=body)).status == 200

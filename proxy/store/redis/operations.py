@@ -116,21 +116,22 @@ class Claim(Command):
         if not own and self.copies > 1:
             self._context.withdraw(attempt)
         if found.state is State.IN_PROGRESS:
-            self._context.topology.insist(Age(self._context, found, self._done, self._again, self.due))
+            self._context.topology.insist(Age(self._context, found, self._done, self._gone, self.due))
         else:
             self._done(Found(found, found.state))
 
     def _own(self) -> None:
-        if self._context.marker.forgotten is not None:
-            self.failed(self._context.marker.forgotten)
+        if self._context.marker.refusing is not None:
+            self.failed(self._context.marker.refusing)
         elif monotonic() >= self.due:
             self.failed("granted when the deadline was over")
         else:
             self._done(GRANTED)
 
-    def _again(self) -> None:
-        """The record went between the two questions."""
-        self._context.topology.insist(Claim(self._context, self._record, self._done, self.due))
+    def _gone(self) -> None:
+        """The record went between the two questions. Not claimed anew: this token may be withdrawn already, and what
+        comes of that later would free the key under its own request."""
+        self._done(Unavailable("the key's record went while it was looked at"))
 
 
 class Confirm(Command):

@@ -62,6 +62,7 @@ class RedisStore:
         allow_eviction: bool = False,
         durability: str = "memory",
         fingerprint: bytes = b"",
+        refuse_forgotten: bool = True,
     ) -> None:
         self._deadline = deadline
         self._now = deadlines.now
@@ -70,7 +71,7 @@ class RedisStore:
         site = read(url)
         wait = wait_for(durability, deadline)
         self._prefix = prefix.encode()
-        self._marker = Marker(fingerprint)
+        self._marker = Marker(fingerprint, refuse=refuse_forgotten)
         self._markers = markers.names(self._prefix, cluster=isinstance(site, Seeds))
         self._watch = Watch(self._look, deadlines, limit=deadline)
         guards = handshake.Guards(wait, self._markers, self._marker.seen)
@@ -124,8 +125,8 @@ class RedisStore:
 
     def claim(self, record: Record, done: Callable[[ClaimResult], None]) -> None:
         """See Store.claim."""
-        if self._marker.forgotten is not None:
-            self.read(record.attempt.key_hash, found_only(self._marker.forgotten, done))
+        if self._marker.refusing is not None:
+            self.read(record.attempt.key_hash, found_only(self._marker.refusing, done))
         else:
             self._topology.send(Claim(self._context, record, done, self._now() + self._deadline))
 

@@ -62,6 +62,8 @@ class Withdrawals:
             command.answered = True
             self._give_up(oldest, f"{MAX_WITHDRAWALS} younger ones wait")
         self._send(_Step(attempt, self._deadlines.now() + attempt.retention / 1000, lasting=False))
+        if self._postponed:  # also where the one that was tried is the one that was given up
+            self.deadline = min(self.deadline, self._deadlines.now() + PAUSE)
 
     def overdue(self) -> None:
         """Try the one that was postponed first, and let go of those that are too late."""

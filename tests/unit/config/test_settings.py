@@ -67,6 +67,7 @@ BAD = [
     ("store.hash_secret", "é" * 33, "must be at most 64 bytes"),
     ("store.hash_secret", 12, "must be a text"),
     ("store.allow_eviction", "perhaps", SWITCH),
+    ("store.on_forgotten", "panic", "must be 'unready' or 'refuse'"),
     ("spool.path", "", "must not be empty"),
     ("spool.path", "a\0b", "must be the path of a file"),
     ("spool.max_size", "64 MiBs", "must be a size"),

@@ -134,3 +134,64 @@ async def test_a_listener_that_fails_in_the_midst_loses_its_connection(
     assert following.body == b"paid"
     assert origin.connections == 2
     assert caplog.messages == ["a response's listener failed"]
+
+
+class Unlucky(Asking):
+    """The API ends the connection in the very turn of the loop in which it is given the request."""
+
+    def connected(self, connection: UpstreamConnection) -> None:
+        super().connected(connection)
+        connection.close()
+
+
+class Astonished(Asking):
+    """The API says something in the very turn of the loop in which it is given the request."""
+
+    def connected(self, connection: UpstreamConnection) -> None:
+        super().connected(connection)
+        connection.data_received(b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\n\r\n")
+        assert connection.is_closing()
+
+
+@pytest.mark.parametrize("kind", [Unlucky, Astonished])
+async def test_a_request_whose_connection_ends_before_the_first_byte_is_written_was_not_sent(
+    origin: Origin, pool: Pool, kind: type[Asking]
+) -> None:
+    unlucky = kind(pool, b"/unlucky")
+    await eventually(lambda: unlucky.heard)
+    following = Asking(pool, b"/next")
+    await eventually(lambda: following.heard == ["answered"])
+    assert [word.partition(":")[0] for word in unlucky.heard] == ["unsent"]
+    assert [seen.target for seen in origin.requests] == [b"/next"]
+
+
+async def test_a_request_whose_connection_ends_behind_its_first_byte_may_have_been_sent(
+    origin: Origin, pool: Pool
+) -> None:
+    class Abandoned(Asking):
+        def connected(self, connection: UpstreamConnection) -> None:
+            super().connected(connection)
+            asyncio.get_running_loop().call_soon(connection.close)  # behind the outbox
+
+    origin.behave(after(asyncio.Event(), WHOLE))
+    abandoned = Abandoned(pool, b"/abandoned")
+    await eventually(lambda: abandoned.heard)
+    assert [word.partition(":")[0] for word in abandoned.heard] == ["failed"]
+    await origin.until(lambda: origin.requests)
+
+
+async def test_who_is_lent_a_connection_that_another_has_paused_hears_its_answer(origin: Origin, pool: Pool) -> None:
+    """A story that is over may be slow to let go."""
+    lent: list[UpstreamConnection] = []
+
+    class Slow(Asking):
+        def connected(self, connection: UpstreamConnection) -> None:
+            lent.append(connection)
+            super().connected(connection)
+
+    slow = Slow(pool, b"/slow")
+    await eventually(lambda: slow.heard == ["answered"])
+    lent[0].pause_reading()
+    following = Asking(pool, b"/next")
+    await eventually(lambda: following.heard == ["answered"])
+    assert origin.connections == 1

@@ -4,8 +4,9 @@ from ipaddress import ip_network
 
 import pytest
 
+from proxy.http1 import fields as field_lines
 from proxy.http1.fields import pairs
-from proxy.http1.forward import Forwarding, Peer, end_to_end, framed
+from proxy.http1.forward import Forwarding, Peer, end_to_end, framed, hints
 from proxy.http1.message import Limits, RequestHead, ResponseHead, read_request, read_response
 from proxy.tokens import Tokens
 
@@ -150,3 +151,16 @@ def test_a_date_is_not_replaced_and_a_field_gives_way() -> None:
 def test_a_length_stands_where_it_has_a_place(status: int, method: bytes, fields: bytes, length: bytes) -> None:
     head = response(b"Date: D\r\n" + fields, status, method)
     assert framed(head, method, 5) == b"Date: D\r\n" + length
+
+
+def test_what_a_peer_calls_hop_by_hop_is_dropped_and_no_pattern_is_made_of_it() -> None:
+    """A pattern of each set of options would be the peer's to make, as many as it likes."""
+    sent(request()), end_to_end(response(b"")), hints(response(b"", 103))
+    made = field_lines._remover.cache_info().misses
+    for number in range(50):
+        named = b"Connection: x-%d, keep-alive\r\nX-%d: 1\r\nX: 2\r\n" % (number, number)
+        assert [value for name, value in sent(request(named)) if name.lower().startswith(b"x-%d" % number)] == []
+        assert (b"X", b"2") in sent(request(named))
+        assert end_to_end(response(named + b"Date: D\r\n")) == b"X: 2\r\nDate: D\r\n"
+        assert hints(response(named, 103)) == b"X: 2\r\n"
+    assert field_lines._remover.cache_info().misses == made
