@@ -288,6 +288,8 @@ class ServerConnection(asyncio.Protocol):
             self._skipped = True
             self._buffer, self._searched, data = b"", 0, data[2:]
             if not data:
+                if self._half_closed:
+                    self._close()
                 return
         end = data.find(b"\r\n\r\n", self._searched) + 4
         if end < 4:
