@@ -141,6 +141,21 @@ def test_a_check_tries_everything_and_fails_when_one_thing_fails(tmp_path: Path,
     assert set(statuses.values()) == {1}
 
 
+def test_a_check_of_a_store_whose_certificates_cannot_be_read_says_so(tmp_path: Path, taken: int) -> None:
+    """The certificates are read before anything is connected."""
+    settings = {
+        "upstream.url": f"http://127.0.0.1:{taken}",
+        "store.url": "rediss://127.0.0.1:1/0?ssl_ca_certs=/nowhere/ca.pem",
+    }
+    done = run("check", directory=tmp_path, settings=settings)
+    assert (done.returncode, done.stderr) == (1, "")
+    (finding,) = [line for line in done.stdout.splitlines() if line.startswith("store ")]
+    assert finding.startswith("store     FAILED: ")
+    assert "the TLS parameters of the store's URL" in finding
+    assert "No such file" in finding
+    assert "upstream  ok: " in done.stdout  # and what is behind it is tried as well
+
+
 def test_the_version_is_told(tmp_path: Path) -> None:
     done = run("--version", directory=tmp_path)
     assert (done.returncode, done.stdout) == (0, f"idempotency-proxy {version('idempotency-proxy')}\n")

@@ -2,17 +2,38 @@
 
 import asyncio
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
 from tests.faults.conftest import PAYS, Settings
 from tests.faults.test_proxy_killed import SHORT_LEASE, abandoned
 from tests.support.origin import Origin, hang
-from tests.support.process import ProxyProcess, StartProxy, run
-from tests.support.proxy import new_key
+from tests.support.process import START_TIMEOUT, ProxyProcess, StartProxy, environment, run, spawn
+from tests.support.proxy import PATH, new_key
 from tests.support.raw import eventually
+from tests.support.redis_client import through
+from tests.support.relay import Relay
+from tests.support.valkey import Valkey
+
+USERS = ("LOGNAME", "USER", "LNAME", "USERNAME")
+"""The variables that may say who it is."""
+WITHOUT_A_NAME = """
+import os, pwd
+from proxy.__main__ import cli
+
+def unnamed(uid):
+    raise KeyError(f"getpwuid(): uid not found: {uid}")
+
+pwd.getpwuid = unnamed
+cli(prog_name="idempotency-proxy")
+"""
+"""The command, in a container that runs as a number that its image does not know."""
 
 
 @pytest.fixture
@@ -40,11 +61,13 @@ class Operator:
         return shown
 
     @property
-    def audited(self) -> dict[str, Any]:
-        """The line of the log about what was done."""
-        (line,) = [json.loads(line) for line in self.complained.splitlines() if "operator" in line]
-        assert isinstance(line, dict)
-        return line
+    def audited(self) -> list[dict[str, Any]]:
+        """The lines of the log about what was asked for, and what came of it."""
+        return audited(self.complained)
+
+
+def audited(log: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in log.splitlines() if "an operator's" in line]
 
 
 @pytest.fixture
@@ -82,10 +105,11 @@ async def test_a_key_that_an_operator_settled_shows_that_response_and_is_never_s
     body = tmp_path / "body.json"
     body.write_text('{"Id": "4711", "Amount": 1.10}')
     await lapsed(operator, key, "settle", "--status", "201", "--body", str(body))
-    audit = operator.audited
-    assert (audit["event"], audit["result"], audit["status"]) == ("an operator's settle", "done", 201)
-    assert audit["key"] == before["key"]
-    assert audit["by"]
+    asked, audit = operator.audited
+    assert (asked.pop("result"), audit.pop("result")) == ("asked for", "done")
+    for line in (asked, audit):
+        assert (line["event"], line["status"]) == ("an operator's settle", 201)
+        assert (line["key"], line["by_uid"]) == (before["key"], os.getuid())
     assert key.decode() not in operator.complained
 
     record = await proxy.record(key)
@@ -108,7 +132,10 @@ async def test_a_key_that_an_operator_freed_can_be_used_again(
     assert await operator.key("release", key.decode()) == 2, "without --yes"
     assert await proxy.state(key) == b"unknown"
     await lapsed(operator, key, "release", "--yes")
-    assert operator.audited["event"] == "an operator's release"
+    assert [(line["event"], line["result"]) for line in operator.audited] == [
+        ("an operator's release", "asked for"),
+        ("an operator's release", "done"),
+    ]
     assert (await proxy.post(key)).status == 200
     assert len(origin.requests) == 2
 
@@ -141,3 +168,66 @@ async def test_a_store_in_memory_cannot_be_looked_into(tmp_path: Path) -> None:
     operator = Operator(tmp_path, {"store.url": "memory://"})
     assert await operator.key("show", new_key().decode()) == 1
     assert "memory://" in operator.complained
+
+
+async def test_a_user_who_has_no_name_is_audited_by_number(
+    proxy: ProxyProcess, origin: Origin, operator: Operator, tmp_path: Path, store: Settings
+) -> None:
+    key = new_key()
+    await lost(proxy, origin, key)
+    settings = {"upstream.url": "http://127.0.0.1:9", **store}
+    variables = {name: value for name, value in environment(settings).items() if name not in USERS}
+
+    async def released() -> subprocess.CompletedProcess[str]:
+        return await asyncio.to_thread(
+            subprocess.run,
+            [sys.executable, "-c", WITHOUT_A_NAME, "key", "release", "--yes", key.decode()],
+            cwd=tmp_path,
+            env=variables,
+            capture_output=True,
+            text=True,
+            timeout=START_TIMEOUT,
+            check=False,
+        )
+
+    async def done() -> str | None:
+        ended = await released()
+        assert "Traceback" not in ended.stderr, ended.stderr
+        return ended.stderr if ended.returncode == 0 else None
+
+    said = await eventually(done, within=10.0)
+    assert isinstance(said, str)
+    assert [(line["result"], line["by_uid"]) for line in audited(said)] == [
+        ("asked for", os.getuid()),
+        ("done", os.getuid()),
+    ]
+    assert (await proxy.post(key)).status == 200
+
+
+async def test_who_is_killed_before_the_store_has_answered_has_left_a_line_all_the_same(
+    origin: Origin, start_proxy: StartProxy, valkey: Valkey, tmp_path: Path
+) -> None:
+    settings: Settings = {"store.url": valkey.url, "store.prefix": f"test:{uuid4()}:"}
+    proxy, key = await start_proxy(settings, **SHORT_LEASE), new_key()
+    await lost(proxy, origin, key)
+    output = tmp_path / "output"
+    async with Relay(valkey.port) as relay:
+
+        def and_no_further(data: bytes) -> bytes:
+            """Once the operator has seen the record, the server hears nothing more."""
+            if PATH in data:
+                relay.hold()
+            return data
+
+        relay.change_replies = and_no_further
+        variables = environment({**settings, "upstream.url": "http://127.0.0.1:9", "store.url": through(relay)})
+        command = ("key", "release", "--yes", key.decode())
+        process = spawn(*command, directory=tmp_path, output=output, variables=variables)
+        try:
+            await eventually(lambda: any(b"EVALSHA" in link.held for link in relay.links), 15)
+        finally:
+            process.kill()
+            process.wait()
+    (line,) = audited(output.read_text())
+    assert (line["event"], line["result"], line["by_uid"]) == ("an operator's release", "asked for", os.getuid())
+    assert await proxy.state(key) == b"unknown"

@@ -8,15 +8,21 @@ import sqlite3
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, closing, contextmanager
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from proxy.store.entries import Delivered
+from proxy.store.spool import Spool
 from tests.faults.conftest import PAYOUT, PAYS, Settings
 from tests.support.origin import Origin, after, respond
 from tests.support.process import ProxyProcess, StartProxy, decoded, run
 from tests.support.proxy import new_key, post
 from tests.support.raw import eventually
+from tests.support.stores import answer as answer_of
+from tests.support.stores import claim_of, completed
 
 FULL = "the spool is full: no new keys are taken until the store is back"
 QUICK = {"store__deadline": "300ms"}
@@ -256,6 +262,38 @@ async def test_an_incident_is_listed_shown_and_forgotten_by_an_operator(
     assert (audit["event"], audit["id"], audit["by_uid"]) == ("incident forgotten", incident["id"], os.getuid())
     assert listed(proxy, sqlite) == []
     assert secretless(proxy.text + done.stderr, key)
+
+
+async def test_an_incident_that_cannot_be_read_hides_no_other_and_can_be_forgotten(
+    tmp_path: Path, sqlite: Settings
+) -> None:
+    file = tmp_path / "idempotency-spool.db"
+    spool = Spool(file, "a store", max_size=1_000_000)
+    await spool.open()
+    records = [completed(claim_of()) for _ in range(3)]
+    numbers = [await answer_of(partial(spool.put, record, 0.0)) for record in records]
+    met = [(number, claim_of()) for number in numbers if isinstance(number, int)]
+    assert await spool.delivered(Delivered([], [], met)) is None
+    await spool.close()
+    with closing(sqlite3.connect(file, isolation_level=None)) as connection:
+        connection.execute("UPDATE incident SET data = x'09' WHERE id = ?", (numbers[0],))
+        connection.execute("UPDATE incident SET owner = x'09' WHERE id = ?", (numbers[1],))
+
+    def incidents(*arguments: str) -> list[dict[str, Any]]:
+        arguments = ("incidents", "--upstream", "http://api", *arguments)
+        done = run(*arguments, directory=tmp_path, settings=sqlite)
+        assert done.returncode == 0, done.stderr
+        return [json.loads(line) for line in done.stdout.splitlines()]
+
+    *damaged, good = incidents()
+    assert [line["id"] for line in (*damaged, good)] == numbers
+    assert good["token"] == records[2].attempt.token.hex()[:8]
+    for line in damaged:
+        assert set(line) == {"id", "met", "unreadable"}
+        assert line["unreadable"]
+        assert incidents("--show", str(line["id"])) == [line]
+        incidents("--forget", str(line["id"]))
+    assert incidents() == [good]
 
 
 def secretless(text: str, key: bytes) -> bool:

@@ -2,16 +2,19 @@
 
 import asyncio
 import sqlite3
+import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, closing, contextmanager
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from proxy.core.lifecycle import State
 from proxy.core.record import Record
+from proxy.store import entries as spooled
 from proxy.store.spool import Spool
 from tests.integration.conftest import StartProxy
 from tests.support.origin import Origin, after, respond
@@ -26,6 +29,7 @@ WAIT = 0.25
 SOON = WAIT + 0.5
 """To write it to the disk after that takes its time on a busy machine, but not as long as the spool may hold it."""
 FIELDS = [(b"Content-Type", b"application/json"), (b"X-Order", b"1"), (b"x-order", b"2")]
+MET = "settlement met the record of another attempt"
 PAID = respond(201, FIELDS, b'{"Amount": 1.00000000000000000001}')
 
 
@@ -81,6 +85,10 @@ async def under_way(origin: Origin, proxy: Proxy, key: bytes) -> AsyncIterator[C
 
 def move(file: Path) -> None:
     file.rename(file.with_name("moved.db"))
+
+
+def moved_back(file: Path) -> None:
+    file.with_name("moved.db").rename(file)
 
 
 def entries(spool_file: Path) -> int:
@@ -238,7 +246,38 @@ async def test_a_response_that_finds_another_attempts_record_is_kept_and_writes_
     assert len(origin.requests) == 2
 
 
-async def test_where_the_disk_fails_too_a_response_that_meets_anothers_record_is_told_and_writes_over_nothing(
+async def test_a_response_that_meets_anothers_record_while_the_disk_hangs_is_kept_for_the_operator_all_the_same(
+    origin: Origin,
+    proxy: Proxy,
+    file: Path,
+    spool_file: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The disk takes it in the end, but when nobody waits for it any more, and the store has refused it twice."""
+    key, disk, put_down = new_key(), threading.Event(), spooled.put
+
+    def hanging(*arguments: Any, **named: Any) -> Any:
+        assert disk.wait(10)
+        return put_down(*arguments, **named)
+
+    async with under_way(origin, proxy, key) as answer:
+        monkeypatch.setattr(spooled, "put", hanging)
+        with closing(sqlite3.connect(file, isolation_level=None)) as other:
+            other.execute("DELETE FROM record")
+        origin.behave(respond(200, body=b"the second"))
+        assert (await proxy.post(key)).body == b"the second"
+        assert (await answer()).status == 201
+        await eventually(lambda: MET in capsys.readouterr().out)
+        assert entries(spool_file) == 0
+        disk.set()
+    await eventually(lambda: proxy.gauge("incidents") == 1, within=10)
+    await eventually(lambda: proxy.gauge("unsettled") == 0)
+    assert entries(spool_file) == 0
+    assert (await proxy.record(key))["Resource"] == {"Text": "the second"}
+
+
+async def test_where_the_disk_fails_too_a_response_that_meets_anothers_record_is_told_and_kept_until_the_disk_has_it(
     origin: Origin, proxy: Proxy, file: Path, spool_file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     key = new_key()
@@ -249,8 +288,11 @@ async def test_where_the_disk_fails_too_a_response_that_meets_anothers_record_is
         origin.behave(respond(200, body=b"the second"))
         assert (await proxy.post(key)).body == b"the second"
         assert (await answer()).status == 201
+    await eventually(lambda: MET in capsys.readouterr().out)
+    assert proxy.gauge("unsettled") == 1  # nowhere but in memory
+    moved_back(spool_file)
+    await eventually(lambda: proxy.gauge("incidents") == 1, within=15)
     await eventually(lambda: proxy.gauge("unsettled") == 0)
-    assert "settlement met the record of another attempt" in capsys.readouterr().out
     assert (await proxy.record(key))["Resource"] == {"Text": "the second"}
 
 
@@ -286,9 +328,10 @@ async def test_a_full_spool_stops_new_keys_and_nothing_else(
 ) -> None:
     another = Spool(spool_file, "a store that is down", max_size=1)
     await another.open()
-    number = await put(another, completed(claim_of(), bytes(20_000)))
     proxy = await start_proxy(**{"store.url": f"sqlite:///{file}", "spool.max_size": "10KiB"})
-    key = new_key()
+    used, key = new_key(), new_key()
+    assert (await proxy.post(used)).status == 200
+    number = await put(another, completed(claim_of(), bytes(20_000)))
 
     async def turned_away() -> bool:
         return (await proxy.post(new_key())).status == 503
@@ -298,6 +341,8 @@ async def test_a_full_spool_stops_new_keys_and_nothing_else(
     for _ in range(3):
         refused(await proxy.post(key), 503, "store_unavailable")
     assert (await proxy.retrieve(key)).status == 404  # nothing was claimed
+    refused(await proxy.post(used), 409, "idempotent_creation_conflict")
+    assert (await proxy.record(used))["StatusCode"] == "200"
     assert (await proxy.post()).status == 200  # without a key
     assert len(origin.requests) == before + 1
     assert await proxy.unready() == "the spool is full"

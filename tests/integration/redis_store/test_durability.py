@@ -6,11 +6,13 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 
 import pytest
+import redis
 
 from proxy.core.lifecycle import State
 from proxy.deadlines import TICK
-from proxy.store.base import Absent, Done, Found, Granted, StoreRefused, Unavailable
+from proxy.store.base import Absent, ClaimResult, Done, Foreign, Found, Granted, StoreRefused, Unavailable
 from proxy.store.redis.store import RedisStore
+from proxy.store.redis.withdrawals import Withdrawals
 from tests.support.raw import eventually
 from tests.support.redis_client import (
     DEADLINE,
@@ -25,11 +27,16 @@ from tests.support.redis_client import (
     through,
 )
 from tests.support.relay import Relay
-from tests.support.stores import Asked, claim_of, completed
+from tests.support.stores import Asked, claim_of, completed, ruling
 from tests.support.valkey import Valkey
 
 TOO_FEW = Unavailable("0 of 1 replicas had it within 150 ms")
 Drop = Callable[[Asked], Awaitable[None]]
+
+
+def withdrawals_of(asked: Asked) -> Withdrawals:
+    assert isinstance(asked.store, RedisStore)
+    return asked.store._withdrawals
 
 
 @pytest.fixture
@@ -140,15 +147,22 @@ class TestReplicas:
         replica.pause()
         assert await copied.claim(claim) == TOO_FEW
 
-    @pytest.mark.parametrize("operation", ["settle", "release"])
+    @pytest.mark.parametrize("operation", ["settle", "release", "overrule"])
     async def test_what_is_done_already_is_done_only_once_the_replica_has_it(
         self, copied: Asked, drop: Drop, replica: Valkey, replica_client: Client, operation: str
     ) -> None:
-        claim = claim_of()
+        claim = claim_of(lease=0)  # an operator may rule over it at once
+        word = ruling(claim)
         await copied.claim(claim)
 
         async def operate() -> object:
-            return await (copied.release(claim) if operation == "release" else copied.settle(completed(claim)))
+            match operation:
+                case "settle":
+                    return await copied.settle(completed(claim))
+                case "release":
+                    return await copied.release(claim)
+                case _:
+                    return await copied.overrule(claim.attempt, word)
 
         replica.pause()
         assert await operate() == TOO_FEW
@@ -164,12 +178,101 @@ class TestReplicas:
         assert (left is None) is (operation == "release")
         assert left is None or left[1:2] == b"c"
 
+    async def test_a_release_that_anothers_record_refuses_is_refused_only_once_the_replica_has_that_record(
+        self, copied: Asked, drop: Drop, replica: Valkey
+    ) -> None:
+        """Else the replica, promoted, could have the key as it was before, with nobody left to release it."""
+        late = claim_of()
+        owner = claim_of(late.attempt.key_hash)
+        await copied.claim(owner)
+        replica.pause()
+        assert await copied.release(late) == TOO_FEW
+        await drop(copied)
+        assert await copied.release(late) == TOO_FEW, "by a connection that has written nothing yet"
+        replica.resume()
+
+        async def refused() -> bool:
+            return await copied.release(late) == Foreign(owner)
+
+        await eventually(refused)
+        assert await copied.read(late.attempt.key_hash) == Found(owner, State.IN_PROGRESS)
+
+    async def test_a_claim_that_is_withdrawn_is_not_granted_though_the_record_that_it_met_goes_meanwhile(
+        self, victim: Valkey, client: Client, replica: Valkey, replica_client: Client, open_store: OpenStore
+    ) -> None:
+        """Of two copies that were sent only one was answered, so the claim is withdrawn, for good where the replica has
+        it: a grant under its token would be a key that is freed under its request."""
+        await follow(replica_client, client, victim.port)
+        async with Relay(victim.port) as relay:
+            store = await open_store(through(relay), prefix="test:", durability="replicas:1", deadline=1.5)
+            owner = claim_of()
+            key_hash = owner.attempt.key_hash
+            assert await store.claim(owner) == Granted()
+            gone: list[object] = []
+
+            def go_meanwhile(data: bytes) -> bytes:
+                """The owner's release overtakes the reply that shows its record."""
+                if owner.attempt.token in data:
+                    with redis.Redis.from_url(victim.url) as other:
+                        gone.append(other.delete(f"test:{key_hash.hex()}"))
+                return data
+
+            relay.links[0].change_replies = lambda _: b""
+            tried = await calls(client, "set")
+            sent = asyncio.create_task(store.claim(claim_of(key_hash)))
+
+            async def applied() -> bool:
+                return await calls(client, "set") > tried
+
+            await eventually(applied)
+            relay.change_replies = go_meanwhile
+            relay.reset()
+            assert isinstance(await sent, Unavailable)
+            assert gone[:1] == [1]
+
+            retry = claim_of(key_hash)
+            assert await store.claim(retry) == Granted()
+            relay.treat_replies()
+            await eventually(lambda: not withdrawals_of(store)._pending)
+            assert await store.read(key_hash) == Found(retry, State.IN_PROGRESS)
+
+    async def test_keys_that_were_refused_while_the_replica_is_away_are_free_at_once_however_many_they_are(
+        self, copied: Asked, replica: Valkey
+    ) -> None:
+        replica.pause()
+        claims = [claim_of() for _ in range(60)]
+        for wave in (claims[:20], claims[20:40], claims[40:]):
+            assert set(await asyncio.gather(*(copied.claim(claim) for claim in wave))) == {TOO_FEW}
+
+        async def free() -> bool:
+            return all([await copied.read(claim.attempt.key_hash) == Absent() for claim in claims])
+
+        await eventually(free, within=2.0)
+
+    async def test_more_of_them_than_may_wait_are_withdrawn_for_good_all_the_same_once_the_replica_is_back(
+        self, copied: Asked, replica: Valkey, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The one that is tried for all may be the oldest, which is given up."""
+        monkeypatch.setattr("proxy.store.redis.withdrawals.MAX_WITHDRAWALS", 20)
+        loop, refused = asyncio.get_running_loop(), list[ClaimResult]()
+        replica.pause()
+        asked, end = 0, loop.time() + 2.5  # until one was tried and given up
+        while loop.time() < end:
+            copied.store.claim(claim_of(), refused.append)
+            asked += 1
+            await asyncio.sleep(0.03)
+        await eventually(lambda: len(refused) == asked)
+        assert set(refused) == {TOO_FEW}
+        assert withdrawals_of(copied)._pending
+        replica.resume()
+        await eventually(lambda: not withdrawals_of(copied)._pending)
+        assert await is_granted(copied)
+
     async def test_claims_that_were_taken_back_are_so_once_the_replica_has_it_and_few_ask_until_then(
         self, copied: Asked, client: Client, replica: Valkey, replica_client: Client
     ) -> None:
         claims = [claim_of() for _ in range(100)]
-        assert isinstance(copied.store, RedisStore)
-        withdrawals = copied.store._withdrawals
+        withdrawals = withdrawals_of(copied)
         replica.pause()
         results = await asyncio.gather(*(copied.claim(claim) for claim in claims))
         assert set(results) == {TOO_FEW}

@@ -15,7 +15,7 @@ import pytest
 from proxy.core.lifecycle import State
 from proxy.core.record import Record
 from proxy.store.base import StoreRefused, StoreUnavailable, Unavailable
-from proxy.store.entries import DUE, HORIZON, Batch, Delivered, Entry, Incident, Tally
+from proxy.store.entries import DUE, HORIZON, Batch, Delivered, Entry, Incident, Tally, Unreadable
 from proxy.store.spool import BATCH, Spool
 from tests.support.raw import eventually
 from tests.support.stores import HOUR, claim_of, completed, now_ms, unknown
@@ -262,6 +262,20 @@ class TestIncidents:
         assert await spool.forget(number)
         assert await spool.incidents() == []
         assert spool.tally == Tally()
+
+    async def test_one_that_cannot_be_read_hides_no_other_and_can_be_forgotten(self, spool: Spool, path: Path) -> None:
+        records = [completed(claim_of()) for _ in range(2)]
+        damaged, good = [await put(spool, record) for record in records]
+        owner = claim_of()
+        await spool.delivered(Delivered([], [], [(damaged, owner), (good, owner)]))
+        execute(path, "UPDATE incident SET data = x'09' WHERE id = ?", damaged)
+        unreadable, readable = await spool.incidents()
+        assert isinstance(unreadable, Unreadable)
+        assert unreadable.id == damaged
+        assert abs(unreadable.met - now_ms()) < 10_000
+        assert readable == Incident(good, readable.met, records[1], owner)
+        assert await spool.forget(damaged)
+        assert await spool.incidents() == [readable]
 
     async def test_it_is_kept_for_its_retention_again_and_then_goes(self, spool: Spool, path: Path) -> None:
         number = await put(spool, completed(claim_of(first_used=now_ms() - HOUR + 5000)))
