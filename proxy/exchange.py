@@ -205,9 +205,8 @@ class Exchange:
         now = parts.deadlines.now()
         slept = parts.wall() * 1000 > self._attempt.first_used + terms.send_within * 1000  # with the machine, maybe
         if slept or now > self._since + terms.send_within:
-            asyncio.get_running_loop().call_soon(
-                parts.pool.give_back, connection
-            )  # to the next, who may be late as well
+            # Not from in here: the next is lent it at once, and may be as late, and so on.
+            asyncio.get_running_loop().call_soon(parts.pool.give_back, connection)
             self._conclude(NotSent(Refusal.OVERLOADED, "too little of the lease was left to send the request"))
             return
         self._phase, self._upstream = _SENT, connection
