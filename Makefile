@@ -27,7 +27,8 @@ AT_ONCE := -n 2 --dist loadfile
 SECONDS := 60
 LOCKS := requirements/build.lock requirements/dev.lock
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
-COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+# Extras stay: pip, given hashes, takes a name without one for another requirement, and its newest version for it.
+COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-strip-extras \
            --custom-compile-command "make lock" $(ARGS)
 
 .PHONY: help setup run test test-full fuzz wire-nginx wire-table chaos check bench-memory bench-stores lock clean
