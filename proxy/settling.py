@@ -2,6 +2,7 @@
 be spooled either is repeated from memory until the store has it."""
 
 from collections.abc import Callable
+from enum import Enum, auto
 from typing import assert_never
 
 from proxy.core.lifecycle import State
@@ -22,24 +23,23 @@ def submit(parts: Parts, record: Record, done: Callable[[SettleResult], None]) -
     (parts.store.release if record.state is State.ABSENT else parts.store.settle)(record, done)
 
 
+class _State(Enum):
+    """Where the settlement is, as far as this process knows."""
+
+    KEEPING = auto()  # on its way into the spool, for which its answer waits
+    HELD = auto()  # in memory only
+    KEPT = auto()  # in the spool: what is to be done, is done by who delivers it
+    OVER = auto()  # in the store; or it never will be
+
+
 class Settling:
     """Begins when the store has failed (*said*), or has said nothing yet (None) and the answer should leave: then
     `answered` is told what it says after all. *there* is called when the answer may leave: once it is safe on a disk,
     or at the latest after `SPOOL_WAIT`. It may be called more than once."""
 
     __slots__ = (
-        "_asked",
-        "_entry",
-        "_keeping",
-        "_met",
-        "_parts",
-        "_pause",
-        "_putting",
-        "_record",
-        "_settled",
-        "_there",
-        "deadline",
-    )
+        "_asked", "_entry", "_met", "_parts", "_pause", "_putting", "_record", "_state", "_there", "deadline",
+    )  # fmt: skip
 
     def __init__(
         self, parts: Parts, record: Record, there: Callable[[], None], said: Foreign | Unavailable | None
@@ -49,22 +49,20 @@ class Settling:
         self._there = there
         self._asked = said is None
         """Whether the store is at it."""
-        self._keeping = parts.spool is not None
-        """Whether the spool is."""
+        self._state = _State.HELD if parts.spool is None else _State.KEEPING
         self._putting = False
         """Whether the spool has been asked, and has not answered yet; it may do so later than anyone waits for."""
         self._met = False
         """Another's record stands against it: it is to be kept for the operator, and may not be dropped."""
-        self._entry: int | None = None
-        """Its number in the spool, once it is there."""
-        self._settled = False
+        self._entry = 0
+        """Its number in the spool, while it is there."""
         self._pause = RETRY_FIRST
         self.deadline = NEVER
         parts.unsettled.add(self)
         parts.deadlines.add(self)
         if said is not None:
             self.answered(said)
-        if not self._settled:
+        if self._state is not _State.OVER:
             self._keep()
 
     def _keep(self) -> None:
@@ -91,34 +89,27 @@ class Settling:
         self._putting = False
         match result:
             case Unavailable(why):
-                if self._keeping:
+                if self._state is _State.KEEPING:
                     self._not_kept(why)
-                elif self._met:
+                elif self._state is _State.HELD and self._met:
                     self._again_later()
+            case entry if self._state is _State.OVER:
+                self._remove(entry)
             case entry:
-                self._keeping, self._entry, self.deadline = False, entry, NEVER
-                if self._settled:
-                    self._drop_entry()
-                else:
-                    self._parts.journal.late(self._record.attempt, spooled=True)
-                    self._leave()
+                self._state, self._entry, self.deadline = _State.KEPT, entry, NEVER
+                self._parts.journal.late(self._record.attempt, spooled=True)
+                self._leave()
 
     def _not_kept(self, why: str) -> None:
-        self._keeping, self.deadline = False, NEVER
-        if not self._settled:
-            self._parts.journal.spool_failure(why, self._record.attempt.key_hash)
-            self._answer_first()
-            if not self._asked:
-                self._again_later()
+        self._state, self.deadline = _State.HELD, NEVER
+        self._parts.journal.spool_failure(why, self._record.attempt.key_hash)
+        self._answer_first()
+        if not self._asked:
+            self._again_later()
 
-    def _drop_entry(self) -> None:
-        if self._entry is not None and self._parts.spool is not None:
-            self._parts.spool.remove(self._entry)
-
-    @property
-    def _spooled(self) -> bool:
-        """It is in the spool, or on its way there: what is to be done, is done by who delivers it."""
-        return self._keeping or self._entry is not None
+    def _remove(self, entry: int) -> None:
+        if self._parts.spool is not None:
+            self._parts.spool.remove(entry)
 
     # -- the store ----------------------------------------------------------------------------------------------
 
@@ -133,12 +124,12 @@ class Settling:
                 journal.overtaken(attempt, owner.attempt)
                 self._over()
             case Foreign(owner):
-                if not self._spooled:
+                if self._state is _State.HELD:
                     journal.incident(attempt, owner.attempt)
                     self._keep_for_the_operator()
             case Unavailable(why):
                 journal.store_failure(self._operation, why, attempt.key_hash)
-                if not self._spooled:
+                if self._state is _State.HELD:
                     self._again_later()
             case _:
                 assert_never(result)
@@ -162,7 +153,7 @@ class Settling:
     def overdue(self) -> None:
         """The spool is slow; or it is time for the next try, unless what would be recorded would be gone by now."""
         self.deadline = NEVER
-        if self._keeping:
+        if self._state is _State.KEEPING:
             self._not_kept(f"not written within {SPOOL_WAIT:g} s")
         elif self._outlived():
             self._parts.journal.outlived(self._record.attempt)
@@ -180,8 +171,9 @@ class Settling:
 
     def _over(self) -> None:
         """The store has it, or never will."""
-        self._settled = True
-        self._drop_entry()
+        was, self._state = self._state, _State.OVER
+        if was is _State.KEPT:
+            self._remove(self._entry)
         self._leave()
 
     def _leave(self) -> None:
