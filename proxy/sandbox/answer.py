@@ -1,9 +1,6 @@
 """What is answered, before it is bytes on the wire."""
 
-import time
-from collections.abc import Mapping
 from typing import NamedTuple
-from uuid import uuid4
 
 import orjson
 
@@ -26,9 +23,3 @@ class Answer(NamedTuple):
             {**value, "Filler": ""} if isinstance(value, dict) else [*value, {"Filler": ""}]
         ).rpartition(b'"')
         return begin, max(0, size - len(begin + quote + end)), quote + end
-
-
-def refusal(status: int, kind: str, message: str, errors: Mapping[str, str] | None = None) -> Answer:
-    """An error, in the five fields of such an API."""
-    now = int(time.time())
-    return Answer(status, {"Message": message, "Type": kind, "Id": f"{uuid4()}#{now}", "Date": now, "errors": errors})

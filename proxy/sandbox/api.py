@@ -1,72 +1,105 @@
 """What the requests do."""
 
 import asyncio
-import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
+from typing import Protocol
 
 from aiohttp import web
 
-from proxy.sandbox.answer import Answer, refusal
+from proxy.sandbox.answer import Answer
+from proxy.sandbox.credentials import Denied
 from proxy.sandbox.faults import LONGEST_DELAY, Faults, faults_in_fields
-from proxy.sandbox.input import BadInput, Input
+from proxy.sandbox.input import BadInput, Input, Json, json_members
 from proxy.sandbox.ledger import Ledger
-from proxy.sandbox.resources import Kind
 from proxy.sandbox.response import reset, respond, respond_with
 
 EXCHANGE_TIMEOUT = 2 * LONGEST_DELAY
 """Seconds for one request, its delay included: who sends or reads more slowly is cut off."""
 
-Act = Callable[[web.Request, bytes], Answer]
-"""What a request to the API does, given its body."""
+Act = Callable[[web.Request, bytes, Faults], Answer]
+"""What a request to an API does, given its body; it may raise BadInput or Denied."""
+
+
+class Kind(Protocol):
+    """One kind of resource."""
+
+    @property
+    def collection(self) -> str:
+        """Its name, in paths."""
+        ...
+
+    def make(self, given: Input, number: str) -> Json:
+        """See `proxy.sandbox.ledger.Make`."""
+        ...
+
+
+class Api(Protocol):
+    """How one API speaks."""
+
+    created: int
+    """The status of a resource that was created."""
+    invalid: int
+    """The status of a request that cannot be done."""
+
+    def owner(self, request: web.Request, *, required: bool) -> str:
+        """Whose is what the request creates or reads; *required*: the credentials must be right. Raise Denied."""
+        ...
+
+    def members(self, body: bytes) -> Json:
+        """What the body gives; raise BadInput."""
+        ...
+
+    def refusal(self, status: int, kind: str, message: str, errors: Mapping[str, str] | None = None) -> Answer:
+        """An error; *errors* says by name what is wrong."""
+        ...
 
 
 class Sandbox:
-    """The running API: what was executed, and the faults of all requests."""
+    """The running sandbox: what was executed, and the faults of all requests."""
 
     def __init__(self) -> None:
         self.ledger = Ledger()
         self.faults = Faults()
 
-    async def serve(self, act: Act, request: web.Request) -> web.StreamResponse:
-        """Execute and answer one request to the API, with its faults."""
-        faults = self.faults.overridden(faults_in_fields(request))
+    async def serve(self, api: Api, act: Act, request: web.Request) -> web.StreamResponse:
+        """Execute and answer one request to an API, with its faults."""
         try:
+            faults = self.faults.overridden(faults_in_fields(request))
             async with asyncio.timeout(EXCHANGE_TIMEOUT):
-                answer = self._answer(act, request, await request.read(), faults.status)
+                answer = self._answer(api, act, request, await request.read(), faults)
                 await asyncio.sleep(faults.delay)
                 return await respond_with(faults, request, answer)
+        except (BadInput, Denied, web.HTTPException) as error:
+            return respond(refused(api, error))
         except (TimeoutError, ConnectionError):  # too slow, or gone: there is nobody to answer
             return reset(request)
 
     @staticmethod
-    def _answer(act: Act, request: web.Request, body: bytes, status: int | None) -> Answer:
+    def _answer(api: Api, act: Act, request: web.Request, body: bytes, faults: Faults) -> Answer:
+        status = faults.status
         if status is not None and status >= HTTPStatus.BAD_REQUEST:
-            return refusal(
+            return api.refusal(
                 status, "sandbox_fault", "Turned away, as a fault of the sandbox asked: nothing was executed"
             )
-        answer = act(request, body)
+        answer = act(request, body, faults)
         return answer if status is None or answer.status >= HTTPStatus.BAD_REQUEST else answer._replace(status=status)
 
-    def create(self, kind: Kind, request: web.Request, body: bytes) -> Answer:
+    def create(self, api: Api, kind: Kind, request: web.Request, body: bytes, faults: Faults) -> Answer:
         """Execute; the key is counted as it stands in the field."""
-        key = request.headers.get("Idempotency-Key")
-        return Answer(200, self.ledger.execute(request.match_info["client"], kind, key, Input(body)))
+        owner = api.owner(request, required=faults.credentials is not None)
+        key, given = request.headers.get("Idempotency-Key"), Input(api.members(body))
+        return Answer(api.created, self.ledger.execute(owner, kind.collection, key, given, kind.make))
 
-    def show(self, kind: Kind, request: web.Request, _body: bytes) -> Answer:
+    def show(self, api: Api, kind: Kind, request: web.Request, _body: bytes, faults: Faults) -> Answer:
         """One resource."""
-        client, ident = request.match_info["client"], request.match_info["id"]
-        resource = self.ledger.resources.get((client, kind.collection, ident))
+        owner, number = api.owner(request, required=faults.credentials is not None), request.match_info["id"]
+        resource = self.ledger.resources.get((owner, kind.collection, number))
         if resource is None:
-            return refusal(404, "resource_not_found", f"There is no {ident} among the {kind.collection} of this client")
+            return api.refusal(
+                404, "resource_not_found", f"There is no {number} among the {kind.collection} of this client"
+            )
         return Answer(200, resource)
-
-    def browse(self, kind: Kind, request: web.Request, _body: bytes) -> Answer:
-        """A page of resources."""
-        number, size = request.query.get("page", "1"), request.query.get("per_page", "10")
-        if not re.fullmatch(r"[1-9]\d{0,5} ([1-9]\d?|100)", f"{number} {size}", re.ASCII):
-            raise BadInput({"page": "must be 1 to 999999", "per_page": "must be 1 to 100"})
-        return Answer(200, self.ledger.page(request.match_info["client"], kind, int(number), int(size)))
 
     async def executions(self, _request: web.Request) -> web.Response:
         """How often was it executed."""
@@ -79,7 +112,7 @@ class Sandbox:
 
     async def set_faults(self, request: web.Request) -> web.Response:
         """From now on all requests have these faults, in the place of those before."""
-        members = Input(await request.read()).members
+        members = json_members(await request.read())
         self.faults = Faults().overridden({name: str(value) for name, value in members.items() if value is not None})
         return respond(Answer(200, self.faults._asdict()))
 
@@ -87,3 +120,15 @@ class Sandbox:
         """No faults but those that a request asks for."""
         self.faults = Faults()
         return web.Response(status=204)
+
+
+def refused(api: Api, error: BadInput | Denied | web.HTTPException) -> Answer:
+    """The error, as *api* writes it."""
+    match error:
+        case BadInput():
+            message = "One or several parameters are missing or incorrect"
+            return api.refusal(api.invalid, "param_error", message, error.errors)
+        case Denied():
+            return api.refusal(error.status, error.kind, error.message)
+        case _:
+            return api.refusal(error.status, "request_error", error.reason)

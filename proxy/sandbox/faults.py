@@ -1,4 +1,4 @@
-"""What is to go wrong, as it is asked for."""
+"""What is to go wrong, or to be asked for, as the requests or the tests want it."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -9,16 +9,20 @@ from aiohttp import web
 from proxy.sandbox.input import BadInput
 
 LONGEST_DELAY = 120.0
+LONGEST_LIFETIME = 86_400
 LARGEST_SIZE = 64 * 1024 * 1024
 
 
 class Faults(NamedTuple):
-    """What is to go wrong: seconds, a status, where to drop the connection, bytes."""
+    """What is to go wrong: seconds, a status, where to drop the connection, bytes; whether credentials are asked for;
+    seconds that a bearer lives."""
 
     delay: float = 0.0
     status: int | None = None
     drop: str | None = None
     size: int = 0
+    credentials: str | None = None
+    lifetime: int = 1200
 
     def overridden(self, asked: Mapping[str, str]) -> "Faults":
         """With the faults in *asked*, by name; raise BadInput."""
@@ -38,6 +42,8 @@ FAULTS: Mapping[str, tuple[str, str, Callable[[str], float | int | str]]] = {
     "status": (r"[2-5]\d\d", "a status from 200 to 599", int),
     "drop": (r"before-response|in-body", "before-response or in-body", str),
     "size": (r"\d{1,12}", "a number of bytes", lambda text: min(int(text), LARGEST_SIZE)),
+    "credentials": (r"required", "required", str),
+    "lifetime": (r"\d{1,9}", "a number of seconds", lambda text: min(int(text), LONGEST_LIFETIME)),
 }
 """By name: what the text must look like, the same for people, and its value."""
 FAULT_FIELD = "x-sandbox-"

@@ -1,12 +1,15 @@
 """What a request says, and that it cannot be done."""
 
 from collections.abc import Mapping
+from urllib.parse import parse_qsl
 
 import orjson
 
 LONGEST_TEXT = 255
 """Characters of a text in a request, and of a key: what is kept is bounded."""
 LARGEST_AMOUNT = 2**53
+MOST_FIELDS = 1000
+"""Fields of a form."""
 
 Json = dict[str, object]
 
@@ -19,18 +22,31 @@ class BadInput(Exception):
         self.errors = errors
 
 
+def json_members(body: bytes) -> Json:
+    """The members of the JSON object that *body* is, or of none; raise BadInput."""
+    try:
+        members = orjson.loads(body or b"{}")
+    except orjson.JSONDecodeError:
+        raise BadInput({"body": "is not JSON"}) from None
+    if not isinstance(members, dict):
+        raise BadInput({"body": "must be a JSON object"})
+    return members
+
+
+def form_members(body: bytes) -> Json:
+    """The fields of the form that *body* is, texts all of them; a repeated one has its last value. Raise BadInput."""
+    try:
+        return dict(parse_qsl(body.decode("ascii"), keep_blank_values=True, max_num_fields=MOST_FIELDS))
+    except ValueError:
+        raise BadInput({"body": f"is not a form of at most {MOST_FIELDS} fields"}) from None
+
+
 class Input:
     """The members of a request. It reads leniently: what is missing has a default, what is not known is ignored; what
     has the wrong type is noted, so that one answer names all of it."""
 
-    def __init__(self, body: bytes) -> None:
-        try:
-            members = orjson.loads(body or b"{}")
-        except orjson.JSONDecodeError:
-            raise BadInput({"body": "is not JSON"}) from None
-        if not isinstance(members, dict):
-            raise BadInput({"body": "must be a JSON object"})
-        self.members: Json = members
+    def __init__(self, members: Json) -> None:
+        self.members = members
         self.errors: dict[str, str] = {}
 
     def text(self, name: str, usual: object) -> object:
@@ -49,6 +65,18 @@ class Input:
             case [str(owner)] if len(owner) <= LONGEST_TEXT:
                 return [owner]
         self.errors[name] = "must be an array with the Id of one user"
+        return usual
+
+    def amount(self, name: str, usual: object) -> object:
+        """An amount in the smallest unit of its currency; a form writes it as text."""
+        value = self.members.get(name)
+        if isinstance(value, str) and value.isascii() and value.isdecimal() and len(value) <= len(str(LARGEST_AMOUNT)):
+            value = int(value)
+        if value is None:
+            return usual
+        if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= LARGEST_AMOUNT:
+            return value
+        self.errors[name] = "must be an amount in the smallest unit of its currency"
         return usual
 
     def money(self, name: str) -> tuple[str, int]:

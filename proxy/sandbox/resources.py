@@ -1,5 +1,6 @@
-"""The kinds of resources, as a table: where each is found, and what is in it."""
+"""The kinds of resources of the API that is like Mangopay's, as a table: where each is found, and what is in it."""
 
+import time
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
@@ -15,11 +16,13 @@ class Kind(NamedTuple):
     creation: str
     members: Json
 
-    def make(self, given: Input) -> Json:
-        """The resource's own members, out of those given and the defaults."""
+    def make(self, given: Input, number: str) -> Json:
+        """A resource, out of the members that are given and the defaults."""
         made = {
-            name: READERS[name](given, name, usual) if name in READERS else usual
-            for name, usual in self.members.items()
+            "Id": number,
+            "Tag": given.text("Tag", None),
+            "CreationDate": int(time.time()),
+            **{name: READERS.get(name, usually)(given, name, usual) for name, usual in self.members.items()},
         }
         if "DebitedFunds" in made:
             (currency, debited), (fees_currency, fees) = given.money("DebitedFunds"), given.money("Fees")
@@ -33,6 +36,11 @@ class Kind(NamedTuple):
         return made
 
 
+def usually(_given: Input, _name: str, usual: object) -> object:
+    """The reader of a member that no request may set."""
+    return usual
+
+
 TEXTS = (
     *("AuthorId", "CreditedUserId", "DebitedWalletId", "CreditedWalletId", "BankAccountId", "BankWireRef"),
     *("Description", "Currency", "FirstName", "LastName", "Email", "Nationality", "CountryOfResidence", "UserCategory"),
@@ -40,6 +48,7 @@ TEXTS = (
 READERS: Mapping[str, Callable[[Input, str, object], object]] = {
     **dict.fromkeys(TEXTS, Input.text),
     "Owners": Input.owners,
+    "Amount": Input.amount,
 }
 """The members that a request may set, besides money."""
 KINDS = (
@@ -74,5 +83,10 @@ KINDS = (
             '{"PersonType":"NATURAL","FirstName":null,"LastName":null,"Email":null,"Nationality":null,'
             '"CountryOfResidence":null,"UserCategory":"PAYER","KYCLevel":"LIGHT","UserStatus":"ACTIVE"}'
         ),
+    ),
+    Kind(
+        "payins/intents",
+        "payins/intents",
+        orjson.loads('{"Amount":0,"Currency":"EUR","Status":"AUTHORIZED"}'),
     ),
 )

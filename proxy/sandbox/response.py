@@ -17,7 +17,13 @@ CONTENT_TYPE = "application/json; charset=utf-8"
 
 def respond(answer: Answer) -> web.Response:
     """The answer, without any fault."""
-    return web.Response(status=answer.status, body=orjson.dumps(answer.value), headers={"Content-Type": CONTENT_TYPE})
+    return web.Response(status=answer.status, body=orjson.dumps(answer.value), headers=fields(answer))
+
+
+def fields(answer: Answer) -> dict[str, str]:
+    """The fields that speak of it."""
+    challenge = {"WWW-Authenticate": "Bearer"} if answer.status == HTTPStatus.UNAUTHORIZED else {}
+    return {"Content-Type": CONTENT_TYPE, **challenge}  # RFC 9110 §11.6.1: no 401 without a challenge
 
 
 async def respond_with(faults: Faults, request: web.Request, answer: Answer) -> web.StreamResponse:
@@ -26,7 +32,7 @@ async def respond_with(faults: Faults, request: web.Request, answer: Answer) -> 
         return reset(request)
     begin, filler, end = answer.filled(faults.size)
     length = len(begin) + filler + len(end)
-    response = web.StreamResponse(status=answer.status, headers={"Content-Type": CONTENT_TYPE})
+    response = web.StreamResponse(status=answer.status, headers=fields(answer))
     response.content_length = length
     await response.prepare(request)
     if request.method != "HEAD" and answer.status not in (HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED):

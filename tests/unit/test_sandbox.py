@@ -74,6 +74,7 @@ class TestResources:
             ("transfers", "transfers", {"CreditedWalletId": "8519987"}),
             ("wallets", "wallets", {"Owners": ["6784288"], "Description": "Mine", "Currency": "GBP"}),
             ("users/natural", "users", {"FirstName": "Joe", "Email": "joe@example.com"}),
+            ("payins/intents", "payins/intents", {"Amount": 1000, "Currency": "GBP"}),
         ],
     )
     async def test_what_was_created_can_be_read_and_is_listed(
@@ -266,6 +267,8 @@ class TestFaults:
             *(("Status", value) for value in ("", "100", "199", "600", "2000", "20", "OK")),
             *(("Drop", value) for value in ("", "yes", "In-Body")),
             *(("Size", value) for value in ("", "-1", "1.5", "1MiB", "9" * 13)),
+            *(("Credentials", value) for value in ("", "yes", "none")),
+            *(("Lifetime", value) for value in ("", "-1", "1.5", "20m")),
             ("Dealy", "1"),
         ],
     )
@@ -285,7 +288,8 @@ class TestFaults:
         self, client: Client
     ) -> None:
         response = await client.put("/faults", json={"status": 503, "size": 900, "delay": 0.01, "drop": None})
-        assert await response.json() == {"delay": 0.01, "status": 503, "drop": None, "size": 900}
+        asked = {"delay": 0.01, "status": 503, "drop": None, "size": 900}
+        assert await response.json() == {**asked, "credentials": None, "lifetime": 1200}
         assert (await client.post(PAYOUTS, json=PAYOUT)).status == 503
         assert (await client.get("/v2.01/acme/payouts/")).status == 503
         own = await client.post(PAYOUTS, json=PAYOUT, headers={"X-Sandbox-Status": "200"})
