@@ -16,6 +16,7 @@
 ##   check   style, types, import rules, container files
 ##   setup   install what is locked into .venv  PYTHON=python3.12 another interpreter
 ##   bench-memory  what idle connections and large bodies cost a worker, in memory; Linux only
+##   bench-records  what a record costs in Redis, in bytes, and to make and read, in CPU
 ##   bench-stores  what a store and its durability cost: round trips, requests a second, CPU; needs wrk
 ##   lock    bring requirements/*.lock in line with pyproject.toml   ARGS=--upgrade newest versions
 ##   clean   remove .venv and caches; var/, where records lie, stays
@@ -31,7 +32,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-strip-extras \
            --custom-compile-command "make lock" $(ARGS)
 
-.PHONY: help setup run test test-full fuzz wire-nginx wire-table chaos check bench-memory bench-stores lock clean
+.PHONY: help setup run test test-full fuzz wire-nginx wire-table chaos check bench-memory bench-stores bench-records sdk-node lock clean
 
 help:
 	@sed -n 's/^## \{0,1\}//p' Makefile
@@ -86,6 +87,12 @@ bench-memory: setup
 
 bench-stores: setup
 	$(BIN)/python -m tests.bench.stores $(ARGS)
+
+bench-records: setup
+	$(BIN)/python -m tests.bench.records
+
+sdk-node:
+	cd tests/e2e/sdk/node && npm ci --ignore-scripts
 
 lock: setup
 	$(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"], sep="\n")' \

@@ -1,23 +1,27 @@
-"""Default ← TOML file ← environment ← flags. What is wrong is told at once, all of it, whoever set it."""
+"""Default ← preset ← TOML file ← environment ← flags. What is wrong is told at once, all of it, whoever set it."""
 
 import os
 import re
 import tomllib
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from importlib.resources import files
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDict
 
 from config.conflicts import conflicts
-from config.problems import PREFIX, Setting, describe, setting_of, variable_of
+from config.problems import PREFIX, RULES, Setting, describe, setting_of, variable_of
 from config.settings import Settings
+from config.values import from_json
 
 Sections = dict[str, Any]
 
 _STAND_IN = "http://not.given"
+_STAND_IN_PATH = "/not/given"
+_PRESETS = set(get_args(Settings.model_fields["preset"].annotation)) - {"none"}
 _KUBERNETES = re.compile(
     r"(\w+_)?(SERVICE_HOST|SERVICE_PORT\w*|PORT_\d+_(TCP|UDP|SCTP)\w*)=.*|(\w+_)?PORT=(tcp|udp|sctp)://.*", re.DOTALL
 )
@@ -60,8 +64,8 @@ class _Unreadable(Exception):
 
 
 def load(config_file: Path | None, flags: Mapping[str, Any]) -> Settings:
-    """The settings of *config_file*, the environment and *flags* (dotted name → value; None: not given); raise
-    BadSettings."""
+    """The settings of *config_file*, the environment and *flags* (dotted name → value; None: not given), over those of
+    the preset that they name; raise BadSettings."""
     layers = [_environment(), _command_line(flags)]
     unread = []
     if config_file is not None:
@@ -69,10 +73,18 @@ def load(config_file: Path | None, flags: Mapping[str, Any]) -> Settings:
             layers.insert(0, Layer(lambda _: f"in {config_file}", _read(config_file)))
         except _Unreadable as error:
             unread.append(f"{config_file}: {error}")
-    settings, problems = _check(layers, complete=not unread)
+    settings, problems = _check([*_preset(layers), *layers], complete=not unread)
     if unread or problems:
         raise BadSettings(unread + problems)
     return settings
+
+
+def _preset(layers: Sequence[Layer]) -> Iterator[Layer]:
+    """What the preset that they name says, if there is one of that name."""
+    name = _merged(layers).get("preset")
+    if isinstance(name, str) and name in _PRESETS:
+        text = files("config").joinpath("presets", f"{name}.toml").read_text("utf-8")
+        yield Layer(lambda _: f"in the preset {name}", tomllib.loads(text))
 
 
 def _read(config_file: Path) -> Sections:
@@ -112,7 +124,7 @@ def _check(layers: Sequence[Layer], *, complete: bool) -> tuple[Settings, list[s
     in, so that the others can still be held against each other. Not *complete*: an unread file may set what is missing.
     """
     given = _merged(layers)
-    errors = [error for error in _errors(given) if complete or error["type"] != "missing"]
+    errors = [error for error in _errors(given) if complete or not _is_missing(error)]
     problems = [describe(error, _place(error, layers)) for error in errors]
     wrong = {setting_of(error) for error in errors}
     settings = Settings.model_validate(_without(wrong, given))
@@ -123,16 +135,27 @@ def _check(layers: Sequence[Layer], *, complete: bool) -> tuple[Settings, list[s
 
 
 def _merged(layers: Iterable[Layer]) -> Sections:
-    """Later layers over earlier ones, setting by setting. What stands where a section should, stays, to be found."""
+    """Later layers over earlier ones, setting by setting; the rules are one. What stands where a section should, stays,
+    to be found."""
     merged: Sections = {"upstream": {}}  # so that it is upstream.url that is missing, not the section
     for layer in layers:
         for name, value in layer.sections.items():
             below = merged.get(name, {})
-            if not isinstance(value, dict):
+            if name == RULES:
+                merged[name] = _rules(value)
+            elif not isinstance(value, dict):
                 merged[name] = value
             elif isinstance(below, dict):
                 merged[name] = below | value
     return merged
+
+
+def _rules(value: object) -> object:
+    """The environment has them in JSON. What is none stays, to be found."""
+    try:
+        return from_json(value)
+    except ValueError:
+        return value
 
 
 def _errors(given: Sections) -> list[ErrorDetails]:
@@ -145,9 +168,9 @@ def _errors(given: Sections) -> list[ErrorDetails]:
 
 def _place(error: ErrorDetails, layers: Sequence[Layer]) -> str | None:
     """Where it was set: the last layer counts. Not for a section: one layer may have spoilt it, another set it well."""
-    if error["type"] == "model_type":
+    setting = (RULES,) if error["loc"][0] == RULES else setting_of(error)
+    if error["type"] == "model_type" and setting != (RULES,):
         return None
-    setting = setting_of(error)
     return next((layer.place(setting) for layer in reversed(layers) if layer.has(setting)), None)
 
 
@@ -157,9 +180,22 @@ def _without(wrong: Collection[Setting], given: Sections) -> Sections:
     for name, value in given.items():
         if (name,) in wrong:
             continue
-        if isinstance(value, dict):
+        if name == RULES:
+            right[name] = [_right_rule(number, rule, wrong) for number, rule in enumerate(value, 1)]
+        elif isinstance(value, dict):
             right[name] = {key: item for key, item in value.items() if (name, key) not in wrong}
         else:
             right[name] = value
     right["upstream"].setdefault("url", _STAND_IN)
     return right
+
+
+def _right_rule(number: int, rule: object, wrong: Collection[Setting]) -> Sections:
+    own = f"{RULES}[{number}]"
+    given = rule if isinstance(rule, dict) else {}
+    return {"path": _STAND_IN_PATH} | {key: item for key, item in given.items() if (own, key) not in wrong}
+
+
+def _is_missing(error: ErrorDetails) -> bool:
+    """Whether it is a setting that is required, and that a file may have."""
+    return error["type"] == "missing" and error["loc"][0] != RULES

@@ -1,19 +1,21 @@
 """A problem with a setting, in our words: its name, value and place, and what would be right. No secret is in them."""
 
+import re
 from difflib import get_close_matches
 
 from pydantic_core import ErrorDetails
 
-from config.settings import every_setting
+from config.settings import Settings, every_setting
 from config.urls import masked
 
 PREFIX = "IDEMPOTENCY_PROXY_"
 """What the names of our environment variables begin with."""
 
 Setting = tuple[str, ...]
-"""A setting's name in parts: ("upstream", "url")."""
+"""A setting's name in parts: ("upstream", "url"). Rules are counted from 1: ("rules[2]", "path")."""
+RULES = "rules"
 
-_SECRET = ("store", "hash_secret")
+_SECRETS = {("store", "hash_secret"), ("record", "encryption_keys")}
 _LONGEST_SHOWN = 100
 _NOT_A_VALUE = {"extra_forbidden", "missing", "model_type"}
 _WORDS = {
@@ -28,6 +30,7 @@ _WORDS = {
     "literal_error": "must be {expected}",
     "missing": "is required",
     "model_type": "is a section: its settings are set one by one",
+    "rule_type": 'must be a table, as {{path = "/payments/**", require_key = true}}',
     "string_type": "must be a text",
     "too_short": "must not be empty",
     "tuple_type": "must be a list",
@@ -38,7 +41,11 @@ _WORDS = {
 
 def setting_of(error: ErrorDetails) -> Setting:
     """The setting in which it is, without the place in a list."""
-    return tuple(part for part in error["loc"] if isinstance(part, str))
+    names = [part for part in error["loc"] if isinstance(part, str)]
+    match error["loc"]:
+        case (str(name), int(place), *_) if name == RULES:
+            names[0] = f"{RULES}[{place + 1}]"
+    return tuple(names)
 
 
 def variable_of(setting: Setting) -> str:
@@ -50,10 +57,12 @@ def describe(error: ErrorDetails, place: str | None) -> str:
     """One line. *place* is where the value was set, if it was."""
     setting, kind = setting_of(error), error["type"]
     text = ".".join(setting)
-    if kind not in _NOT_A_VALUE and setting != _SECRET and isinstance(error["input"], str | int | float):
+    if kind not in _NOT_A_VALUE and setting not in _SECRETS and isinstance(error["input"], str | int | float):
         text += f" = {_shown(error['input'])}"
     if place is not None:
         text += f" ({place})"
+    if kind == "model_type" and setting[0] != error["loc"][0]:
+        kind = "rule_type"
     words = _WORDS[kind].format_map(error.get("ctx", {})) if kind in _WORDS else error["msg"]
     return f"{text}: {words}{_advice(setting, kind)}"
 
@@ -64,10 +73,12 @@ def _shown(value: str | float) -> str:
 
 
 def _advice(setting: Setting, kind: str) -> str:
-    if kind == "missing":
+    if kind == "missing" and setting[0] in Settings.model_fields:
         return f": set it by a flag, by {variable_of(setting)} or in the file"
     if kind == "extra_forbidden":
-        name = ".".join(setting).replace("__", ".")
+        name = re.sub(r"\[[0-9]+\]", "", ".".join(setting)).replace("__", ".")
         near = get_close_matches(name, [known for known, _ in every_setting()], n=1, cutoff=0.75)
         return f"; is it {near[0]}?" if near else ""
+    if setting == (RULES,) and kind == "tuple_type":
+        return f" of tables, each below [[{RULES}]]"
     return ""

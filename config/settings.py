@@ -5,41 +5,63 @@ Durations are in seconds and sizes in bytes here; people write them as `24h` and
 """
 
 from collections.abc import Iterator
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeGuard, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
 from pydantic.fields import FieldInfo
 
+from config.templates import PathPattern, PathPrefix, PathTemplate, ResponsePath
 from config.units import DAY, KIB, MIB, MINUTE, Duration, DurationOrNone, Size
-from config.urls import Address, ListenAddress, ServerName, StoreUrl, TcpAddress, UpstreamHost, UpstreamUrl
+from config.urls import (
+    Address,
+    JwksLocation,
+    ListenAddress,
+    ServerName,
+    StoreUrl,
+    TcpAddress,
+    UpstreamHost,
+    UpstreamUrl,
+)
 from config.values import (
+    Algorithm,
+    Code,
     Count,
     CountOrNone,
+    DroppedField,
     Durability,
     File,
     HashSecret,
     KeyChars,
     List,
+    MarkerField,
     Method,
     Mode,
     Network,
     NonEmptyList,
     ReleaseStatus,
-    ResponsePath,
+    RingKeys,
+    ScopeParts,
     Text,
     Token,
+    TokenOrNone,
+    UnknownKeyStatus,
+    from_json,
 )
 
 RequestLine = Annotated[Size, Field(ge=256, le=32 * KIB)]  # a record gives the URL 64 KiB: its line and its host
 Head = Annotated[Size, Field(ge=256, le=MIB)]
 ResponseHead = Annotated[Size, Field(ge=256, le=64 * KIB)]  # a record gives a field's name 64 KiB
 KeyLength = Annotated[Count, Field(le=1024)]
+Name = Annotated[Text, Field(min_length=1)]
+OnReuse = Literal["conflict", "replay"]
+OnConcurrent = Literal["conflict", "wait"]
+OnMismatch = Literal["conflict", "reject"]
 
 
 class Section(BaseModel):
     """Frozen, and without unknown names: a setting with a typing error would silently not be set."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, serialize_by_alias=True)
 
 
 class Upstream(Section):
@@ -138,9 +160,95 @@ class Idempotency(Section):
     release_statuses: List[ReleaseStatus] = (401, 429)
     """Statuses with which the API turns a request away before it treats it: they free the key, so that a client whose
     token had expired can come back with the same one. Add 403 only if the API never gives it after the fact."""
+    on_reuse: OnReuse = "conflict"
+    """What a POST gets whose key has a response: "conflict" (409; the response is at responses.paths) or "replay" (the
+    recorded response, for who may see it by responses.authorize; to all others the 409)."""
+    replay_header: MarkerField = "Idempotent-Replayed"
+    """The field, with the value true, by which a replayed response is known."""
+    on_concurrent: OnConcurrent = "conflict"
+    """What a POST gets whose key is in progress: "conflict" (409 at once) or "wait" (as on_reuse says, once the first
+    has its response)."""
+    wait_max: Duration = 30.0
+    """How long such a POST waits before it is answered 409 all the same. Shorter than the patience of clients."""
+    on_mismatch: OnMismatch = "conflict"
+    """What a POST gets that is another request (method, target or body) than the key's first: "conflict" (409; never
+    a replay) or "reject" (422, also while the first is in progress)."""
     dialect: Literal["mangopay", "problem", "stripe"] = "mangopay"
     """How refusals are written: "mangopay" (its five fields), "problem" (RFC 9457, with the titles of the IETF draft on
     Idempotency-Key) or "stripe" (its error object, and Stripe-Should-Retry for its SDKs): see docs/semantics.md."""
+
+
+class Rule(Section):
+    """What holds for some requests in particular: the first rule that matches counts, and what it does not set is as
+    for all others. Rules are a list: those of a later place (a preset, a file, the environment) stand for all that were
+    before. In the environment: IDEMPOTENCY_PROXY_RULES, in JSON. `check --explain METHOD PATH` says which one applies.
+    """
+
+    path: PathPattern
+    """The paths it is for, as a template: {name} takes one segment, ** at the end any rest. Compared without regard to
+    case, with dots resolved, repeated slashes collapsed, %XX decoded and ;parameters dropped. Required."""
+    methods: List[Method] = ()
+    """The methods it is for; none: those of idempotency.methods."""
+    protect: bool = True
+    """Whether such a request is guarded. Where it is not, its key passes through to the API untouched."""
+    require_key: bool = False
+    """Whether a request without a key is answered 400, and not forwarded."""
+    retention: Duration | None = None
+    """In the place of idempotency.retention."""
+    on_reuse: OnReuse | None = None
+    """In the place of idempotency.on_reuse."""
+    on_concurrent: OnConcurrent | None = None
+    """In the place of idempotency.on_concurrent."""
+    on_mismatch: OnMismatch | None = None
+    """In the place of idempotency.on_mismatch."""
+    release_statuses: List[ReleaseStatus] | None = None
+    """In the place of idempotency.release_statuses."""
+    body: Size | None = None
+    """In the place of limits.body."""
+    record: Size | None = None
+    """In the place of record.max_body."""
+
+
+Rules = Annotated[tuple[Rule, ...], BeforeValidator(from_json)]
+
+
+class Scope(Section):
+    """Whose keys are one key. Keys of different scopes never meet: two clients may use the same one. Must be the same
+    for all retries of a request: a client whose scope changes between two tries pays twice."""
+
+    of: ScopeParts = Field(default=(), alias="from")
+    """What makes a scope: "none" (one for all), or one or several of "path" (the captures of scope.path), "header" (the
+    value of scope.header), "jwt" (the claim scope.claim of a verified token) and "credential" (API keys that do not
+    change: with a token that is renewed a client's retry is a new payment)."""
+    path: PathPrefix = ""
+    """The beginning of paths, as a template: /{_}/{client}/. {_} matches and does not count, so that one client's
+    /V3.0/ and /v2.01/ are one scope. Captures are compared as the paths of rules are."""
+    header: TokenOrNone = ""
+    """The field whose value is the scope. Only where a proxy in front sets it: who can write it chooses their scope."""
+    claim: Name = "sub"
+    """The claim of a token (see [jwt]) that says whose it is, and stays when the token is renewed."""
+
+
+class Jwt(Section):
+    """How bearer tokens (RFC 7519, RFC 6750) are verified, for scope.from = "jwt" and responses.authorize = "jwt"."""
+
+    keys: JwksLocation = ""
+    """The issuer's public keys, as a JWKS (RFC 7517): the path of a file, or an https:// URL. The file is read again on
+    SIGHUP."""
+    ca: File = ""
+    """For an https:// URL: a PEM file with the authorities that vouch for it, in the place of the system's."""
+    issuer: Text = ""
+    """What the claim iss must be; empty: anything."""
+    audience: Text = ""
+    """What the claim aud must be, or have among others; empty: anything."""
+    algorithms: NonEmptyList[Algorithm] = ("RS256", "ES256")
+    """The signatures that are accepted; none with a shared secret."""
+    leeway: DurationOrNone = 30.0
+    """How far the issuer's clock may be off."""
+    refresh: Duration = 5 * MINUTE
+    """How often the keys are fetched anew; before that only for a key that is not known yet."""
+    max_stale: Duration = DAY
+    """How long keys are used that cannot be fetched anew."""
 
 
 class Responses(Section):
@@ -149,11 +257,22 @@ class Responses(Section):
     paths: NonEmptyList[ResponsePath] = ("/responses/{key}",)
     """Where the record of a key is shown, as templates: {key} takes one segment, so does {any_other_name}. GET and HEAD
     there never reach the API."""
-    authorize: Literal["credential", "none"] = "credential"
+    authorize: Literal["credential", "jwt", "probe", "none"] = "credential"
     """Who is shown a record: "credential" (who presents the credential that made the request; to all others the key is
-    not known) or "none" (whoever knows the key)."""
+    not known), "jwt" (who presents a verified token with the same scope.claim), "probe" (whom the API lets see
+    responses.probe) or "none" (whoever knows the key)."""
+    probe: PathTemplate = ""
+    """What the API is asked, by a GET with the caller's own headers, before a record is shown: 2xx grants, a 4xx is
+    passed on, anything else is a 503. A path as /v2.01/{client}/clients, with captures of scope.path; the cheapest
+    that only the client itself may see."""
+    probe_timeout: Duration = 5.0
+    """How long such a question may take."""
     credential_headers: NonEmptyList[Token] = ("Authorization", "X-Api-Key")
-    """The fields that carry credentials; the first that is present counts."""
+    """The fields that carry credentials; the first that has a value counts."""
+    unknown_key_status: UnknownKeyStatus = 404
+    """The status for a key without a record."""
+    unknown_key_type: Code = "idempotency_key_not_found"
+    """The Type of that answer; in the other dialects its code."""
     wait_max: DurationOrNone = 30.0
     """The longest that a client may ask us to wait for a key in progress (Prefer: wait=N, RFC 7240)."""
     view_limit: Size = 4 * MIB
@@ -165,6 +284,19 @@ class Recording(Section):
 
     max_body: Size = MIB
     """The largest body that is recorded; a larger one is given to the client whole, and the record says Truncated."""
+    drop_headers: List[DroppedField] = ()
+    """Fields of a response that are not recorded: a replay is without them. None: a replay is exact."""
+    compression: Literal["none", "zstd"] = "none"
+    """How responses are kept: as they are ("none") or compressed ("zstd", with a dictionary that is learnt from the
+    API's own responses): a third of the memory for some microseconds of CPU. What was compressed is read in any case.
+    """
+    encryption_keys: RingKeys = ()
+    """With keys, URLs and responses are encrypted in the store (AES-256-GCM): the first key encrypts, all of them
+    decrypt. Each is ID:KEY, with an ID from 1 to 255 and 32 random bytes in base64 or hexadecimal. They are better off
+    in the environment, in JSON: IDEMPOTENCY_PROXY_RECORD__ENCRYPTION_KEYS. How to exchange them: docs/records.md."""
+    encryption_keys_file: File = ""
+    """The same in a file, in the place of encryption_keys: a key a line, lines with # in front are comments. It is read
+    again on SIGHUP."""
 
 
 class Limits(Section):
@@ -205,6 +337,8 @@ class Limits(Section):
     """How long a WebSocket may be silent in both directions before it is closed."""
     response_head: ResponseHead = 64 * KIB
     """The head of the API's response; a larger one is unusable, and the outcome of a guarded request unknown."""
+    waiters: CountOrNone = 1000
+    """Requests that wait for a key in progress, per worker; one more is answered at once."""
     trailers: Size = 8 * KIB
     """Trailers of a chunked body; they are read and dropped."""
     chunk_extensions: Size = KIB
@@ -252,6 +386,9 @@ class Log(Section):
 class Settings(Section):
     """All of them. That each is right is seen to here; that they go together, in `conflicts.py`."""
 
+    preset: Literal["none", "mangopay", "stripe", "ietf"] = "none"
+    """What stands in the place of the defaults: the settings with which the API of "mangopay", that of "stripe" or the
+    "ietf" draft on Idempotency-Key is met. What is set here, in the environment or by flags goes over it."""
     listen: ListenAddress = Address("127.0.0.1", 8080)
     """Where clients connect: HOST:PORT or [IPv6]:PORT; port 0 is any free port. Loopback, until someone opens it. Or a
     unix socket: unix:PATH."""
@@ -266,6 +403,9 @@ class Settings(Section):
     store: Store = Store()
     spool: Spool = Spool()
     idempotency: Idempotency = Idempotency()
+    rules: Rules = ()
+    scope: Scope = Scope()
+    jwt: Jwt = Jwt()
     responses: Responses = Responses()
     record: Recording = Recording()
     limits: Limits = Limits()
@@ -287,9 +427,14 @@ class Settings(Section):
 
 
 def every_setting(section: type[BaseModel] = Settings, prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
-    """Dotted name and field of each setting, in their order."""
+    """Dotted name and field of each setting, in their order; those of a rule are `rules.path` and so on."""
     for name, field in section.model_fields.items():
-        if isinstance(field.annotation, type) and issubclass(field.annotation, Section):
-            yield from every_setting(field.annotation, f"{name}.")
+        own = next((it for it in (field.annotation, *get_args(field.annotation)) if _is_section(it)), None)
+        if own is None:
+            yield f"{prefix}{field.alias or name}", field
         else:
-            yield f"{prefix}{name}", field
+            yield from every_setting(own, f"{name}.")
+
+
+def _is_section(annotation: object) -> TypeGuard[type[Section]]:
+    return isinstance(annotation, type) and issubclass(annotation, Section)

@@ -53,6 +53,22 @@ def size(value: object) -> int:
     return int(count)
 
 
+def written_seconds(duration: float) -> str:
+    """As people write it, in the largest unit of which it is a whole number, up to hours: what `seconds` reads."""
+    return _written(Decimal(str(duration)), {unit: _SECONDS[unit] for unit in ("h", "m", "s", "ms")})
+
+
+def written_size(count: int) -> str:
+    """Likewise, as `size` reads it."""
+    return _written(Decimal(count), {unit: _BYTES[unit] for unit in ("GiB", "MiB", "KiB", "B")})
+
+
+def _written(value: Decimal, units: Mapping[str, Decimal]) -> str:
+    *larger, smallest = units
+    unit = next((unit for unit in larger if value and value % units[unit] == 0), smallest)
+    return f"{(value / units[unit]).normalize():f}{unit}"
+
+
 def _quantity(value: object, units: Mapping[str, Decimal]) -> Decimal | None:
     """A number without sign or exponent, and a unit; None where it is something else (true and nan are)."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):

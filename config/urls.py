@@ -1,11 +1,13 @@
 """Where to listen, what to front, where to keep: addresses and URLs."""
 
 import re
-from ipaddress import IPv6Address
+from ipaddress import IPv6Address, ip_address
 from typing import Annotated, NamedTuple
 from urllib.parse import SplitResult, parse_qsl, urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, PlainSerializer, PlainValidator
+
+from config.values import file
 
 _NAME = r"[A-Za-z0-9_](?:[A-Za-z0-9._-]*[A-Za-z0-9_])?"
 _HOST = re.compile(_NAME)
@@ -104,6 +106,20 @@ def store_url(value: object) -> str:
                 " or memory://"
             )
     return str(value)
+
+
+def jwks_location(value: str) -> str:
+    """Where public keys are: the path of a file, an https URL, or an http URL on this machine; empty: nowhere; raise
+    ValueError. Who can change keys on their way can sign as anybody."""
+    if "://" not in value:
+        return file(value)
+    url = _split(value)
+    host, _ = _host_and_port(url) if url.scheme in _DEFAULT_PORTS else ("", None)
+    if url.scheme != "https" and not (url.scheme == "http" and _is_loopback(host)):
+        raise ValueError("must be the path of a file, or begin with https:// (http:// only to this machine's loopback)")
+    if url.username is not None or url.fragment:
+        raise ValueError("must be without a user, a password and #: public keys are for everyone")
+    return value
 
 
 def masked(url: str) -> str:
@@ -221,6 +237,13 @@ def _is_ipv6(host: str) -> bool:
     return True
 
 
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
 def _bracketed(host: str) -> str:
     return f"[{host}]" if ":" in host else host
 
@@ -231,3 +254,4 @@ UpstreamUrl = Annotated[Origin, PlainValidator(origin), PlainSerializer(str)]
 UpstreamHost = Annotated[str, AfterValidator(upstream_host)]
 ServerName = Annotated[str, AfterValidator(server_name)]
 StoreUrl = Annotated[str, BeforeValidator(store_url)]
+JwksLocation = Annotated[str, AfterValidator(jwks_location)]

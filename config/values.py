@@ -1,10 +1,12 @@
 """What else a setting may be: each type says what would be right to who wrote something else."""
 
+import base64
+import binascii
 import json
 import re
 import warnings
 from ipaddress import IPv4Network, IPv6Network, ip_network
-from typing import Annotated, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, PlainValidator, SecretStr
 
@@ -14,6 +16,12 @@ _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _UNGUARDABLE = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "CONNECT"})
 _NEVER_IN_A_KEY = frozenset({*range(0x20), *b',"/', *range(0x7F, 0x100)})
 _SECRET_BYTES = 64  # of a blake2b key
+_RING_KEY_BYTES, _LARGEST_KEY_ID = 32, 255
+_MEANS_SOMETHING_ELSE = frozenset({401, 407, 408, 409, 429})
+"""Statuses to which a client does something: it shows a credential, or asks again (RFC 9110 §15.5, RFC 6585 §4)."""
+_NEEDED = frozenset({"connection", "content-encoding", "content-length", "content-type", "date", "transfer-encoding"})
+_OURS = frozenset({"idempotency-expires", "idempotency-state", "link", "retry-after"})
+_SCOPE_PARTS = ("path", "header", "jwt", "credential")
 
 
 def text(value: str) -> str:
@@ -29,6 +37,13 @@ def token(value: str) -> str:
     """A token of RFC 9110 §5.6.2; raise ValueError."""
     if _TOKEN.fullmatch(value) is None:
         raise ValueError("must be a token (RFC 9110 §5.6.2): letters, digits and !#$%&'*+-.^_`|~")
+    return value
+
+
+def code(value: str) -> str:
+    """What programs know a refusal by; raise ValueError."""
+    if re.fullmatch(r"[A-Za-z0-9_.-]{1,64}", value) is None:
+        raise ValueError("must be 1 to 64 letters, digits and _.-")
     return value
 
 
@@ -48,6 +63,41 @@ def release_status(value: int) -> int:
     return value
 
 
+def unknown_key_status(value: int) -> int:
+    """A status that says that there is no record, and nothing else; raise ValueError."""
+    if not 400 <= value <= 499 or value in _MEANS_SOMETHING_ELSE:
+        others = ", ".join(str(status) for status in sorted(_MEANS_SOMETHING_ELSE))
+        raise ValueError(f"must be a status from 400 to 499, as 404, 410 or 400, and none of {others}")
+    return value
+
+
+def dropped_field(value: str) -> str:
+    """The name of a field that a response can do without; raise ValueError."""
+    if value.lower() in _NEEDED:
+        raise ValueError(f"must be none of {', '.join(sorted(_NEEDED))}: without it a replay could not be read")
+    return value
+
+
+def marker_field(value: str) -> str:
+    """The name of a field that marks a replay, and has no meaning yet; raise ValueError."""
+    if value.lower() in _NEEDED | _OURS:
+        raise ValueError(f"must be a field that has no other meaning, none of {', '.join(sorted(_NEEDED | _OURS))}")
+    return value
+
+
+def scope_parts(value: object) -> tuple[str, ...]:
+    """What makes a scope: "none", a name, or several, always in the same order: ["jwt", "path"] must not make other
+    names for records than ["path", "jwt"]; raise ValueError."""
+    if value == "none":
+        return ()
+    if isinstance(value, str) and value.startswith("["):
+        value = from_json(value)
+    given = [value] if isinstance(value, str) else list(value) if isinstance(value, list | tuple) else [value]
+    if not all(part in _SCOPE_PARTS for part in given):
+        raise ValueError('must be "none", or one or several of "path", "header", "jwt" and "credential"')
+    return tuple(part for part in _SCOPE_PARTS if part in nothing_twice(tuple(given)))
+
+
 def key_chars(value: str) -> str:
     """The inside of a character class; raise ValueError. Without brackets, nothing in it can end the class."""
     try:
@@ -60,19 +110,6 @@ def key_chars(value: str) -> str:
         raise ValueError("must be the inside of a regular expression's character class, in ASCII, as A-Za-z0-9-")
     if any(one.fullmatch(bytes([char])) for char in _NEVER_IN_A_KEY):
         raise ValueError("must not match a comma, a double quote, a slash, a control character or one beyond ASCII")
-    return value
-
-
-def response_path(value: str) -> str:
-    """A template as `/{version}/{client}/responses/{key}`; raise ValueError."""
-    if re.fullmatch(r"/[!-~]*", value) is None or "?" in value or "#" in value:
-        raise ValueError("must begin with a slash and be a path, in ASCII, without blanks, ? and #")
-    segments = [segment for segment in value.split("/") if "{" in segment or "}" in segment]
-    names = [segment[1:-1] for segment in segments]
-    if segments != [f"{{{name}}}" for name in names] or not all(name.isidentifier() for name in names):
-        raise ValueError("must have each capture as a segment of its own, as /{client}/responses/{key}")
-    if names.count("key") != 1 or len(set(names)) != len(names):
-        raise ValueError("must have {key} exactly once, and another name for each other capture")
     return value
 
 
@@ -95,6 +132,35 @@ def hash_secret(value: SecretStr) -> SecretStr:
     if len(text(value.get_secret_value()).encode()) > _SECRET_BYTES:
         raise ValueError(f"must be at most {_SECRET_BYTES} bytes")
     return value
+
+
+def ring_key(value: str) -> tuple[int, bytes]:
+    """A key of the ring by its id, as people write it; raise ValueError, which does not say what was written."""
+    number, colon, key = value.strip().partition(":")
+    if not colon or re.fullmatch(r"[1-9][0-9]{0,2}", number) is None or int(number) > _LARGEST_KEY_ID:
+        raise ValueError(f"must be ID:KEY, with an ID from 1 to {_LARGEST_KEY_ID}: what was written is not shown")
+    try:
+        read = bytes.fromhex(key) if len(key) == 2 * _RING_KEY_BYTES else base64.b64decode(key, validate=True)
+    except (ValueError, binascii.Error):
+        read = b""
+    if len(read) != _RING_KEY_BYTES:
+        raise ValueError(
+            f"must be ID:KEY, with a key of {_RING_KEY_BYTES} random bytes in base64 or hexadecimal, as `openssl rand"
+            " -base64 32` makes them: what was written is not shown"
+        )
+    return int(number), read
+
+
+def _ring_key(value: SecretStr) -> SecretStr:
+    ring_key(text(value.get_secret_value()))
+    return value
+
+
+def _ids_once(values: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
+    ids = [ring_key(value.get_secret_value())[0] for value in values]
+    if len(set(ids)) != len(ids):
+        raise ValueError("must not have a key's id twice: a new key gets a new id")
+    return values
 
 
 def durability(value: str) -> str:
@@ -121,8 +187,8 @@ def _no_bool(value: object) -> object:
     return value
 
 
-def _from_json(value: object) -> object:
-    """A list from a place that has text only, the environment, is written in JSON."""
+def from_json(value: object) -> object:
+    """A list from a place that has text only, the environment, is written in JSON; raise ValueError."""
     if not isinstance(value, str):
         return value
     try:
@@ -131,7 +197,8 @@ def _from_json(value: object) -> object:
         raise ValueError('must be a list; in the environment it is written in JSON, as ["A", "B"]') from None
 
 
-def _nothing_twice(values: tuple[T, ...]) -> tuple[T, ...]:
+def nothing_twice(values: tuple[T, ...]) -> tuple[T, ...]:
+    """They; raise ValueError."""
     if len(set(values)) != len(values):
         raise ValueError("must have nothing twice")
     return values
@@ -140,16 +207,28 @@ def _nothing_twice(values: tuple[T, ...]) -> tuple[T, ...]:
 Number = Annotated[int, BeforeValidator(_no_bool)]
 Count = Annotated[Number, Field(ge=1)]
 CountOrNone = Annotated[Number, Field(ge=0)]
-List = Annotated[tuple[T, ...], BeforeValidator(_from_json), AfterValidator(_nothing_twice)]
+List = Annotated[tuple[T, ...], BeforeValidator(from_json), AfterValidator(nothing_twice)]
 NonEmptyList = Annotated[List[T], Field(min_length=1)]
 Text = Annotated[str, AfterValidator(text)]
 Token = Annotated[str, AfterValidator(token)]
+Code = Annotated[str, AfterValidator(code)]
 Method = Annotated[str, AfterValidator(method)]
 ReleaseStatus = Annotated[Number, AfterValidator(release_status)]
 KeyChars = Annotated[str, AfterValidator(key_chars)]
-ResponsePath = Annotated[str, AfterValidator(response_path)]
 File = Annotated[str, AfterValidator(file)]
 Mode = Annotated[int, PlainValidator(mode), PlainSerializer(lambda mode: f"{mode:04o}")]
 Durability = Annotated[str, AfterValidator(durability)]
 HashSecret = Annotated[SecretStr, AfterValidator(hash_secret)]
+RingKey = Annotated[SecretStr, AfterValidator(_ring_key)]
+RingKeys = Annotated[tuple[RingKey, ...], BeforeValidator(from_json), AfterValidator(_ids_once)]
 Network = Annotated[IPv4Network | IPv6Network, PlainValidator(network)]
+Algorithm = Literal[
+    "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"
+]  # fmt: skip
+"""Signatures by a private key (RFC 7518 §3.1, RFC 8037): with a shared secret, who verifies could sign."""
+ScopePart = Literal["path", "header", "jwt", "credential"]
+ScopeParts = Annotated[tuple[ScopePart, ...], BeforeValidator(scope_parts), PlainSerializer(lambda it: it or "none")]
+TokenOrNone = Annotated[str, AfterValidator(lambda value: value and token(value))]
+DroppedField = Annotated[Token, AfterValidator(dropped_field)]
+MarkerField = Annotated[Token, AfterValidator(marker_field)]
+UnknownKeyStatus = Annotated[Number, AfterValidator(unknown_key_status)]

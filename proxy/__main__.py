@@ -23,6 +23,7 @@ _FLAGS = (
     ),
     click.option("--ops-listen", "ops_listen", metavar="HOST:PORT", help="Health and metrics (127.0.0.1:9090)."),
     click.option("--store", "store__url", metavar="URL", help="Where the records lie (sqlite:idempotency.db)."),
+    click.option("--preset", "preset", metavar="NAME", help="What stands for the defaults: mangopay, stripe or ietf."),
     click.option("--config", "config_file", metavar="FILE", type=click.Path(path_type=Path), help="Settings in TOML."),
     click.option("--workers", "workers", metavar="N", help="Processes that share the port (1)."),
     click.option("--log-requests/--no-log-requests", "log__requests", default=None, help="A log line a request (off)."),
@@ -68,10 +69,17 @@ def serve(config_file: Path | None, **flags: Any) -> None:
 
 
 @cli.command(help="Say whether the settings are right, and whether the store and the API can be reached.")
+@click.option(
+    "--explain", metavar="METHOD PATH", nargs=2, help="Say what would be done with such a request, and why; no more."
+)
 @_with_flags
-def check(config_file: Path | None, **flags: Any) -> None:
+def check(explain: tuple[str, str] | None, config_file: Path | None, **flags: Any) -> None:
     """Run the check."""
     settings = _settings(config_file, flags)
+    if explain is not None:
+        from proxy.explain import explain as tell  # noqa: PLC0415  # as above
+
+        raise SystemExit(tell(settings, *explain))
     from proxy.check import check as run  # noqa: PLC0415  # as above
 
     raise SystemExit(run(settings))
@@ -98,17 +106,20 @@ def key() -> None:
 
 def _one_key(command: Callable[..., None]) -> Callable[..., None]:
     is_hash = click.option("--hash", "hashed", is_flag=True, help="KEY is the key's hash, as the log names it.")
-    return click.argument("key", metavar="KEY")(is_hash(_with_flags(command)))
+    of_whom = click.option(
+        "--scope", metavar="VALUE", multiple=True, help="Whose key it is: once for each of scope.from, in its order."
+    )
+    return click.argument("key", metavar="KEY")(is_hash(of_whom(_with_flags(command))))
 
 
 @key.command(name="show", help="Show what is known of KEY.")
 @_one_key
-def show_key(key: str, hashed: bool, config_file: Path | None, **flags: Any) -> None:
+def show_key(key: str, hashed: bool, scope: tuple[str, ...], config_file: Path | None, **flags: Any) -> None:
     """Run the command."""
     settings = _settings(config_file, flags)
-    from proxy.operator import show  # noqa: PLC0415  # as above
+    from proxy.operator import Name, show  # noqa: PLC0415  # as above
 
-    raise SystemExit(show(settings, key, hashed=hashed))
+    raise SystemExit(show(settings, Name(key, hashed, scope)))
 
 
 @key.command(name="settle", help="The API did it: let KEY, which reads as unknown, be completed with this response.")
@@ -119,6 +130,7 @@ def show_key(key: str, hashed: bool, config_file: Path | None, **flags: Any) -> 
 def settle_key(
     key: str,
     hashed: bool,
+    scope: tuple[str, ...],
     status: int,
     body: IO[bytes] | None,
     content_type: str,
@@ -127,25 +139,27 @@ def settle_key(
 ) -> None:
     """Run the command."""
     settings = _settings(config_file, flags)
-    from proxy.operator import settle  # noqa: PLC0415  # as above
+    from proxy.operator import Name, settle  # noqa: PLC0415  # as above
 
     content = b"" if body is None else body.read()
-    raise SystemExit(settle(settings, key, hashed=hashed, status=status, body=content, content_type=content_type))
+    raise SystemExit(settle(settings, Name(key, hashed, scope), status=status, body=content, content_type=content_type))
 
 
 @key.command(name="release", help="The API did nothing: let KEY, which reads as unknown, be used again.")
 @click.option("--yes", is_flag=True, help="The API did nothing, I know: the next request is sent to it.")
 @_one_key
-def release_key(key: str, hashed: bool, yes: bool, config_file: Path | None, **flags: Any) -> None:
+def release_key(
+    key: str, hashed: bool, scope: tuple[str, ...], yes: bool, config_file: Path | None, **flags: Any
+) -> None:
     """Run the command."""
     if not yes:
         raise click.UsageError(
             "the next request with this key is sent to the API: say --yes if you know that it did nothing"
         )
     settings = _settings(config_file, flags)
-    from proxy.operator import release  # noqa: PLC0415  # as above
+    from proxy.operator import Name, release  # noqa: PLC0415  # as above
 
-    raise SystemExit(release(settings, key, hashed=hashed))
+    raise SystemExit(release(settings, Name(key, hashed, scope)))
 
 
 @cli.command(help="A small payments API with faults on demand, to try the proxy with.")

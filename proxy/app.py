@@ -20,12 +20,14 @@ from proxy.http1.pool import Pool
 from proxy.http1.server import Server
 from proxy.parts import Parts
 from proxy.process import BACKLOG
+from proxy.ring import ring
 from proxy.store.base import StoreUnavailable
 from proxy.telemetry.access import AccessLog
 from proxy.telemetry.journal import Journal
 from proxy.telemetry.metrics import Metrics
 from proxy.tls import BadFile
 from proxy.tokens import Tokens
+from proxy.waiting import Waiting
 
 SPOOL_FULL = "the spool is full"
 """Why no traffic should come: the settlements of new requests might find no place."""
@@ -49,21 +51,28 @@ class App:
         outbox = Outbox()
         self.metrics = Metrics()
         self._access = AccessLog() if settings.log.requests else None
-        self.store = assembly.store(settings, self._deadlines)
-        self._spool = assembly.spool(settings, self.store)
+        self.store = assembly.store(settings, self._deadlines, learns=True)
+        self._spool = assembly.spool(settings, self.store, self.store.seal)
         self._delivering: asyncio.Task[None] | None = None
         limits = assembly.limits(settings)
         self._pool = Pool(assembly.upstream(settings), limits, self._deadlines, outbox)
         policy = assembly.policy(settings)
         tokens = Tokens()
+        forwarding = assembly.forwarding(settings, tokens)
+        self._keys = assembly.jwks(settings)
+        verifier = None if self._keys is None else assembly.verifier(settings, self._keys, time.time)
         self._parts = Parts(
             terms=assembly.terms(settings),
             store=self.store,
             spool=self._spool,
             pool=self._pool,
-            forwarding=assembly.forwarding(settings, tokens),
+            forwarding=forwarding,
             answers=assembly.answers(settings),
             hasher=assembly.hasher(settings),
+            fingerprints=assembly.fingerprints(settings),
+            identifier=assembly.identifier(settings, verifier),
+            prober=assembly.prober(settings, self._pool, forwarding, self._deadlines, time.time),
+            waiting=Waiting(self.store, self._deadlines, settings.limits.waiters),
             deadlines=self._deadlines,
             journal=Journal(self.metrics, self._access, policy.mask),
             tokens=tokens,
@@ -83,8 +92,10 @@ class App:
         await self.store.open()
         if self._spool is not None:
             await self._spool.open()
-            delivery = Delivery(self._spool, self.store, self._parts.journal, self._parts.wall)
+            delivery = Delivery(self._spool, self.store.beneath, self._parts.journal, self._parts.wall)
             self._delivering = asyncio.create_task(delivery.run())
+        if self._keys is not None:
+            await self._keys.open()
         loop, handshakes = asyncio.get_running_loop(), self._handshakes
         protocol = (lambda: ServerConnection(self._server)) if handshakes is None else handshakes.protocol
         create = loop.create_unix_server if sock.family == socket.AF_UNIX else loop.create_server
@@ -92,8 +103,11 @@ class App:
         _settle_the_heap()
 
     async def reload(self) -> None:
-        """Read the certificates anew, for connections from now on, on both sides; those that there are go on. A file
-        that cannot be used is logged, and all stays as it is."""
+        """Read anew the ring of keys, the issuer's keys and the certificates: these for connections from now on, on
+        both sides; those that there are go on. A file that cannot be used is logged, and all stays as it is."""
+        await self._reload_ring()
+        if self._keys is not None:
+            await self._keys.reload()
         try:
             clients, api = await asyncio.to_thread(
                 lambda: (assembly.listener_tls(self._settings), assembly.upstream_tls(self._settings))
@@ -108,12 +122,25 @@ class App:
         found = "certificates reloaded" if clients or api else "no certificates to reload"
         structlog.get_logger("proxy").info(found)
 
+    async def _reload_ring(self) -> None:
+        if not self._settings.record.encryption_keys_file:
+            return
+        try:
+            found = await asyncio.to_thread(ring, self._settings)
+        except BadFile as error:
+            structlog.get_logger("proxy").error("encryption keys not reloaded", reason=str(error))
+            return
+        self.store.use(found)
+        structlog.get_logger("proxy").info("encryption keys reloaded", keys=list(found.ids) if found else [])
+
     async def ready(self) -> str | None:
         """Why no traffic should come."""
         if self._gateway.draining:
             return "draining"
         if self._spool is not None and self._spool.full:
             return SPOOL_FULL
+        if self._keys is not None and self._keys.trouble:
+            return self._keys.trouble
         try:
             await self.store.ping()
         except StoreUnavailable as error:
@@ -136,6 +163,8 @@ class App:
                 unsettled=len(self._parts.unsettled),
             )
         self._server.abort()
+        if self._keys is not None:
+            await self._keys.close()
         await self._pool.close()
         await self._wait(self._settings.store.deadline, asyncio.Event())  # for claims that are on their way back
         if self._delivering is not None:

@@ -8,6 +8,7 @@ from typing import cast
 import click
 import uvloop
 
+from config.advice import advice
 from config.settings import Settings
 from proxy import assembly
 from proxy.deadlines import Deadlines
@@ -18,6 +19,8 @@ from proxy.tls import BadFile
 def check(settings: Settings) -> int:
     """Return the exit status: 0, or 1 where the proxy would not start or its upstream does not answer."""
     click.echo(f"settings  ok: {settings.listen} in front of {settings.upstream.url}, lease {settings.lease:g} s")
+    for sentence in advice(settings):
+        click.echo(f"          {sentence}")
     good = uvloop.run(_check(settings))
     return 0 if good else 1
 
@@ -46,7 +49,7 @@ async def _store(settings: Settings) -> bool:
             findings = await store.findings()
         finally:
             await store.close()
-    except (StoreUnavailable, StoreRefused) as error:
+    except (StoreUnavailable, StoreRefused, BadFile) as error:
         click.echo(f"store     FAILED: {error}")
         return False
     click.echo(f"store     ok: {store.place}")
@@ -64,7 +67,7 @@ async def _spool(settings: Settings) -> bool:
             await spool.open()
         finally:
             await spool.close()
-    except (StoreUnavailable, StoreRefused) as error:
+    except (StoreUnavailable, StoreRefused, BadFile) as error:
         click.echo(f"spool     FAILED: {error}")
         return False
     waiting, incidents, size = spool.tally

@@ -7,11 +7,11 @@ _CERTIFICATE = b"client certificate"  # with a blank: no field has such a name
 
 
 def credential(hasher: Hasher, headers: tuple[bytes, ...], head: RequestHead, certificate: bytes) -> bytes:
-    """16 bytes: the hash of the first of *headers* (lower case) that is present; where none is, *certificate*, which
+    """16 bytes: the hash of the first of *headers* (lower case) that has a value; where none has, *certificate*, which
     `certified` made; where there is none either, NO_CREDENTIAL. All values of a repeated field count: a second one must
     not hide the first."""
     for name in headers:
-        values = head.values(name)
+        values = [value for value in head.values(name) if value]  # without a value it is nobody's
         if values:
             return hasher.credential(name, b", ".join(values) if len(values) > 1 else values[0])
     return certificate or NO_CREDENTIAL

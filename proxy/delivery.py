@@ -22,7 +22,7 @@ PAUSE_MOST = 5.0
 
 class Delivery:
     """Runs in every process: whoever has the turn delivers, the others wait for it, and keep an eye on the size.
-    *wall*: Unix time in seconds."""
+    *store*: takes records as they lie in the spool, sealed or not. *wall*: Unix time in seconds."""
 
     def __init__(self, spool: Spool, store: Store, journal: Journal, wall: Callable[[], float]) -> None:
         self._spool = spool
@@ -87,7 +87,7 @@ class Delivery:
 
     def _judge(self, entry: Entry, answer: SettleResult, results: Delivered) -> None:
         """Sort it in."""
-        attempt, state, _ = entry.record
+        attempt, state = entry.record.attempt, entry.record.state
         match answer:
             case Done():
                 if attempt.expires <= self._wall():  # the store has it as expired, too, and has written nothing

@@ -1,7 +1,7 @@
 """The story of one guarded request, event by event.
 
-    whole ─▶ claimed ─▶ connected ─▶ answered ─▶ recorded
-    claim    granted     send         judge       give
+    whole ─▶ identified ─▶ claimed ─▶ connected ─▶ answered ─▶ recorded
+             claim         granted     send         judge       give
 
 Each method is one thing that can happen; it does its little and returns. There is no task, no future and no await: so
 there is no point at which a cancellation could lose a response or leak a claim. From the claim on, the exchange goes
@@ -13,29 +13,26 @@ from enum import Enum, auto
 from typing import assert_never
 
 from proxy.collected import Collected, Ending, recorded_whole
-from proxy.core.answer import expires, recorded
+from proxy.core.answer import Answer, Asked, expires, recorded
 from proxy.core.lifecycle import Event, State, advance
-from proxy.core.record import Attempt, Record, Response
+from proxy.core.policy import Guard
+from proxy.core.record import NO_FINGERPRINT, Attempt, Record, Response, without_fields
 from proxy.core.refusal import Refusal
 from proxy.core.settlement import Lost, NotSent, Outcome, Responded, judge
-from proxy.credential import credential
 from proxy.deadlines import NEVER
 from proxy.faults import REFUSALS
 from proxy.http1.client import UpstreamConnection
 from proxy.http1.connection import ServerConnection
 from proxy.http1.forward import Peer, hints
 from proxy.http1.message import Fault, RequestHead, ResponseHead
+from proxy.identity import Identity
 from proxy.overflow import Overflow
 from proxy.parts import Parts
+from proxy.repeat import Repeat
 from proxy.reply import Reply
 from proxy.settling import Settling, submit
 from proxy.store.base import ClaimResult, Done, Foreign, Found, Granted, ReadResult, SettleResult, Unavailable
 
-CONFLICTS = {
-    State.COMPLETED: Refusal.CONFLICT_COMPLETED,
-    State.IN_PROGRESS: Refusal.CONFLICT_IN_PROGRESS,
-    State.UNKNOWN: Refusal.CONFLICT_UNKNOWN,
-}
 PIECE = 64
 """Bytes that a piece of a body takes beside its own."""
 AFTER = {event: advance(State.IN_PROGRESS, event) for event in (Event.COMPLETE, Event.LOSE, Event.RELEASE)}
@@ -57,14 +54,15 @@ class Exchange:
     """Is the receiver of the request, the borrower of a connection, and the listener to the response."""
 
     __slots__ = (
-        "_attempt", "_client", "_client_gone", "_collected", "_held", "_key", "_outcome", "_parts", "_peer", "_phase",
-        "_record", "_reply", "_request", "_request_length", "_settling", "_since", "_upstream", "deadline",
+        "_attempt", "_client", "_client_gone", "_collected", "_fingerprint", "_held", "_identity", "_key", "_outcome",
+        "_parts", "_peer", "_phase", "_record", "_repeat", "_reply", "_request", "_request_length", "_settling",
+        "_since", "_treatment", "_unknown", "_upstream", "deadline",
     )  # fmt: skip
 
-    def __init__(self, parts: Parts, head: RequestHead, key: bytes, client: ServerConnection, peer: Peer) -> None:
+    def __init__(self, parts: Parts, head: RequestHead, guard: Guard, client: ServerConnection, peer: Peer) -> None:
         self.deadline = NEVER
         self._parts = parts
-        self._key = key
+        self._key, self._treatment = guard
         self._client = client
         self._peer = peer
         self._reply = Reply(parts, head, client)
@@ -75,11 +73,17 @@ class Exchange:
         self._held = 0
         self._since = self._reply.began
         """When the last thing was asked for, of the store or the upstream."""
+        self._identity: Identity
+        self._fingerprint = NO_FINGERPRINT
+        self._repeat: Repeat | None = None
+        """Where another request has the key."""
         self._attempt: Attempt
         self._upstream: UpstreamConnection | None = None
         self._collected: Collected | None = None
         self._outcome: Outcome
         self._record: Record
+        self._unknown: Answer
+        """The 504, where that is the outcome: made once, so that what is recorded is what is given, to the second."""
         self._settling: Settling | None = None
         """Where the store has not taken the record at once."""
 
@@ -93,7 +97,7 @@ class Exchange:
 
     def started(self) -> None:
         """Is it too large already by what it says of itself? Then nothing is claimed."""
-        if self._reply.head.length > self._parts.terms.max_body:
+        if self._reply.head.length > self._treatment.max_body:
             self._reply.refuse(Refusal.TOO_LARGE)
         else:
             self._client.body_within(self._parts.terms.body_timeout)
@@ -102,7 +106,7 @@ class Exchange:
     def received(self, data: bytes) -> None:
         """A piece of the body."""
         room = len(data) + PIECE
-        if self._request_length + len(data) > self._parts.terms.max_body:
+        if self._request_length + len(data) > self._treatment.max_body:
             self._turn_away(Refusal.TOO_LARGE)
         elif not self._parts.bodies.take(room):
             self._turn_away(Refusal.OVERLOADED)
@@ -130,24 +134,41 @@ class Exchange:
             self._reply.refuse(REFUSALS[fault])
 
     def ended(self) -> None:
-        """The request is whole: may it go?"""
-        parts, terms, reply = self._parts, self._parts.terms, self._reply
+        """The request is whole: whose is it?"""
+        self._phase = _CLAIMING
+        head = self._reply.head
+        if self._treatment.compares:
+            content_type = b", ".join(head.values(b"content-type"))
+            self._request = [b"".join(self._request)]
+            make = self._parts.fingerprints.make
+            self._fingerprint = make(head.method, head.target, content_type, self._request[0])
+        self._parts.identifier.identify(head, self._peer, self._identified)
+
+    def _identified(self, identity: Identity | Refusal) -> None:
+        """May it go?"""
+        if isinstance(identity, Refusal):
+            self._turn_away(identity)
+        else:
+            self._identity = identity
+            self._claim()
+
+    def _claim(self) -> None:
+        parts, reply, identity = self._parts, self._reply, self._identity
+        reply.key_hash = key_hash = parts.hasher.key(self._key, identity.scope)
         if parts.spool is not None and parts.spool.full:
             parts.journal.spool_size(full=True, size=parts.spool.tally.bytes)
-            self._phase = _CLAIMING
-            parts.store.read(parts.hasher.key(self._key), self._looked)
+            parts.store.read(key_hash, self._looked)
             return
         self._attempt = Attempt(
-            parts.hasher.key(self._key),
+            key_hash,
             parts.tokens.take(),
             int(parts.wall() * 1000),
-            terms.lease_ms,
-            terms.retention_ms,
-            credential(parts.hasher, terms.credential_headers, reply.head, self._peer.certificate),
+            parts.terms.lease_ms,
+            self._treatment.retention,
+            identity.proof,
             parts.forwarding.url(reply.head, self._peer),
+            self._fingerprint,
         )
-        reply.key_hash = self._attempt.key_hash
-        self._phase = _CLAIMING
         self._since = parts.deadlines.now()
         parts.unsettled.add(self)
         parts.store.claim(Record(self._attempt, State.IN_PROGRESS, None), self._claimed)
@@ -159,16 +180,26 @@ class Exchange:
     def _looked(self, result: ReadResult) -> None:
         """No key is taken now; who has used one is told of it all the same."""
         if isinstance(result, Found):
-            self._tell(result)
+            self._met(result)
         else:
             self._turn_away(Refusal.STORE_UNAVAILABLE)
 
-    def _tell(self, found: Found) -> None:
+    def _met(self, found: Found) -> None:
+        """Another request has the key. This one's body is needed only if it may try again."""
+        if not self._treatment.waits:
+            self._let_go()
+        if self._repeat is None:
+            self._repeat = Repeat(self._parts, self._reply, self._peer, self._key, self._treatment, self)
+        self._repeat.met(found, self._identity, self._fingerprint, gone=self._client_gone)
+
+    def again(self) -> None:
+        """See `repeat.Contender`."""
+        self._client.hand_over(self)
+        self._claim()
+
+    def over(self) -> None:
+        """See `repeat.Contender`."""
         self._let_go()
-        owner, state = found.record.attempt, found.state
-        self._reply.key_hash = owner.key_hash
-        now = int(self._parts.wall())
-        self._reply.give(self._parts.answers.about(CONFLICTS[state], owner, state, self._key, now), "conflict")
 
     # -- the claim ----------------------------------------------------------------------------------------------
 
@@ -178,13 +209,14 @@ class Exchange:
         parts.journal.claimed(now - self._since)
         match result:
             case Granted():
+                parts.waiting.own(self._attempt.key_hash)
                 self._phase = _CONNECTING
                 self.deadline = now + parts.terms.connection_timeout
                 parts.deadlines.add(self)
                 self._borrow()
             case Found():
                 parts.unsettled.discard(self)
-                self._tell(result)
+                self._met(result)
             case Unavailable(why):
                 self._let_go()
                 parts.unsettled.discard(self)
@@ -229,7 +261,7 @@ class Exchange:
         """The backend has answered: from here on, its answer is not lost."""
         self._parts.journal.responded(self._parts.deadlines.now() - self._since)
         self._upstream = None
-        if len(body) > self._parts.terms.max_record:
+        if len(body) > self._treatment.max_record:
             self._collected = collected = Collected(head, self._reply.head.method)
             collected.add(body)
             self._conclude(Responded(collected.response(int(self._parts.wall()))))
@@ -253,7 +285,7 @@ class Exchange:
         if collected is None or upstream is None:
             return
         collected.add(data)
-        if self._phase is _SENT and collected.length > self._parts.terms.max_record:
+        if self._phase is _SENT and collected.length > self._treatment.max_record:
             upstream.pause_reading()
             self._conclude(Responded(collected.response(int(self._parts.wall()))))
 
@@ -308,9 +340,9 @@ class Exchange:
         """What does that mean? Write it down; then, or when that takes too long, say it."""
         parts, attempt = self._parts, self._attempt
         self._let_go()
-        event = judge(outcome, parts.terms.release_statuses)
+        event = judge(outcome, self._treatment.release_statuses)
         self._phase, self._outcome = _SETTLING, outcome
-        response = outcome.response if isinstance(outcome, Responded) else self._recordable(outcome)
+        response = self._recordable(outcome)
         self._record = Record(attempt, AFTER[event], response)
         self._since = parts.deadlines.now()
         self.deadline = self._since + parts.terms.settle_wait
@@ -325,12 +357,24 @@ class Exchange:
             case _:
                 assert_never(outcome)
 
-    def _recordable(self, outcome: NotSent | Lost) -> Response | None:
-        """What goes into the record where the backend said nothing."""
-        if isinstance(outcome, NotSent):
-            return None
-        now = int(self._parts.wall())
-        return recorded(self._parts.answers.unknown(self._attempt, self._key, now), now)
+    def _recordable(self, outcome: Outcome) -> Response | None:
+        """What goes into the record."""
+        match outcome:
+            case Responded(response):
+                dropped = self._parts.terms.dropped
+                return response._replace(fields=without_fields(response.fields, dropped)) if dropped else response
+            case NotSent():
+                return None
+            case Lost():
+                now = int(self._parts.wall())
+                self._unknown = self._parts.answers.unknown(self._attempt, self._asked, now)
+                return recorded(self._unknown, now)
+            case _:
+                assert_never(outcome)
+
+    @property
+    def _asked(self) -> Asked:
+        return Asked(self._key, self._reply.head.path)
 
     def _recorded(self, result: SettleResult) -> None:
         """The store has answered, perhaps when the client has its answer already."""
@@ -363,14 +407,14 @@ class Exchange:
             return
         self._phase, self.deadline = _OVER, NEVER
         self._parts.deadlines.discard(self)
+        self._parts.waiting.settled(self._attempt.key_hash)
         match self._outcome:
             case Responded(response):
                 self._pass_on(response)
             case NotSent(refusal):
                 self._reply.refuse(refusal, "released")
             case Lost():
-                answer = self._parts.answers.unknown(self._attempt, self._key, int(self._parts.wall()))
-                self._reply.give(answer, "unknown")
+                self._reply.give(self._unknown, "unknown")
             case _:
                 assert_never(self._outcome)
 

@@ -37,7 +37,7 @@ class Gateway:
         misnamed = not self._lookalikes.isdisjoint(head.found)
         match self._policy.decide(head.method, head.path, head.values(self._key_header), misnamed=misnamed):
             case Guard() as guard:
-                return Exchange(parts, head, guard.key, connection, self._peer(connection))
+                return Exchange(parts, head, guard, connection, self._peer(connection))
             case Pass():
                 return Passage(parts, head, connection, self._peer(connection))
             case Retrieve(key):

@@ -2,6 +2,8 @@
 
 import json
 import os
+from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -15,10 +17,12 @@ from proxy.core.answer import http_date
 from proxy.core.record import Attempt
 from proxy.core.view import view
 from proxy.deadlines import Deadlines
-from proxy.store.base import StoreRefused, StoreUnavailable
+from proxy.store.base import StoreRefused, StoreUnavailable, Unavailable
 from proxy.store.entries import Incident, Unreadable
+from proxy.store.sealing import Sealing
 from proxy.store.spool import Spool
 from proxy.telemetry.logs import configure
+from proxy.tls import BadFile
 
 UNUSABLE = 1
 """Exit status: the spool cannot be read, or has no incident of that number."""
@@ -32,38 +36,58 @@ def incidents(settings: Settings, show: int | None, forget: int | None) -> int:
         return 0 if show is forget is None else UNUSABLE
     try:
         return uvloop.run(_incidents(settings, show, forget))
-    except (StoreUnavailable, StoreRefused) as error:
+    except (StoreUnavailable, StoreRefused, BadFile) as error:
         click.echo(str(error), err=True)
         return UNUSABLE
 
 
 async def _incidents(settings: Settings, show: int | None, forget: int | None) -> int:
-    store = assembly.store(settings, Deadlines())  # not opened: only its name matters here
+    store = assembly.store(settings, Deadlines())
     spool = assembly.spool(settings, store)
     if spool is None:
         return UNUSABLE
     try:
         await spool.open()
+        found = await _found(store, spool)
         if forget is not None:
-            return _told(forget, found=await _forget(spool, forget))
-        found = await spool.incidents()
+            return _told(forget, found=await _forget(spool, found, forget))
     finally:
         await spool.close()
+        await store.close()
     if show is None:
         for incident in found:
             click.echo(_line(incident))
         return 0
     shown = next((incident for incident in found if incident.id == show), None)
-    if isinstance(shown, Unreadable):
+    if isinstance(shown, Unreadable) or (shown is not None and shown.record.sealed):
         click.echo(_line(shown))
     elif shown is not None:
         click.echo(_response(shown, settings.responses.view_limit))
     return _told(show, found=shown is not None)
 
 
-async def _forget(spool: Spool, number: int) -> bool:
+async def _found(store: Sealing, spool: Spool) -> list[Incident | Unreadable]:
+    """All of them, opened as far as they can be. The store is asked only for what they were compressed with."""
+    found = list(await spool.incidents())
+    if any(isinstance(incident, Incident) and incident.record.sealed for incident in found):
+        with suppress(StoreUnavailable, StoreRefused):
+            await store.open()
+    return [await _opened(store, incident) for incident in found]
+
+
+async def _opened(store: Sealing, incident: Incident | Unreadable) -> Incident | Unreadable:
+    if isinstance(incident, Unreadable):
+        return incident
+    opened = await store.opened(incident.record)
+    if isinstance(opened, Unavailable):
+        click.echo(f"incident {incident.id}: {opened.why}", err=True)
+        return incident
+    return incident._replace(record=opened)
+
+
+async def _forget(spool: Spool, found: Sequence[Incident | Unreadable], number: int) -> bool:
     """What is gone for good leaves a line in the log: what it was, and who removed it."""
-    for incident in await spool.incidents():
+    for incident in found:
         if incident.id == number and await spool.forget(number):
             log = structlog.get_logger("proxy")
             log.warning("incident forgotten", by_uid=os.getuid(), **json.loads(_line(incident)))
@@ -81,15 +105,16 @@ def _line(incident: Incident | Unreadable) -> str:
     """One JSON object a line."""
     if isinstance(incident, Unreadable):
         return json.dumps({"id": incident.id, "met": _time(incident.met), "unreadable": incident.why})
-    number, met, (attempt, state, response), owner = incident
+    number, met, record, owner = incident
+    attempt, response = record.attempt, record.response
     return json.dumps(
         {
             "id": number,
             "key": attempt.key_hash.hex(),
             "first_use": _time(attempt.first_used),
-            "state": state.value,
+            "state": record.state.value,
             "status": None if response is None else response.status,
-            "url": attempt.url.partition(b"?")[0].decode("latin-1"),
+            "url": None if record.sealed else attempt.url.partition(b"?")[0].decode("latin-1"),
             "token": attempt.token.hex()[:8],
             "met": _time(met),
             "owner": _of(owner.attempt) | {"state": owner.state.value},
@@ -107,7 +132,7 @@ def _time(unix_ms: int) -> str:
 
 def _response(incident: Incident, cap: int) -> str:
     """As `GET /responses/<key>/` would have shown it."""
-    attempt, _, response = incident.record
+    attempt, response = incident.record.attempt, incident.record.response
     if response is None:
         return "null"
     return view(response, attempt.url, http_date(response.date), cap).decode("utf-8")

@@ -8,11 +8,11 @@ import asyncio
 import json
 import os
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from http import HTTPStatus
-from typing import TypeVar, assert_never
+from typing import NamedTuple, TypeVar, assert_never
 
 import click
 import structlog
@@ -24,6 +24,7 @@ from proxy.core.key import HASH_SIZE, KeyRule
 from proxy.core.lifecycle import State
 from proxy.core.record import Attempt, Record, Response
 from proxy.core.ruling import is_ruling, ruling
+from proxy.core.scope import NO_SCOPE, folded, joined
 from proxy.deadlines import Deadlines
 from proxy.store.base import (
     Absent,
@@ -37,6 +38,7 @@ from proxy.store.base import (
     Unavailable,
 )
 from proxy.telemetry.logs import configure
+from proxy.tls import BadFile
 
 FAILED = 1
 """Exit status: there is no such key, it is not to be overruled, or the store gave no answer."""
@@ -44,34 +46,43 @@ FAILED = 1
 R = TypeVar("R")
 
 
+class Name(NamedTuple):
+    """How an operator names a key. *hashed*: *key* is its hash, as the log has it. *scope*: for each of `scope.from`
+    what it was: a path's captures with slashes between them, a field's value, a claim; empty: there was none."""
+
+    key: str
+    hashed: bool
+    scope: tuple[str, ...]
+
+
 class Mistaken(Exception):
     """What was asked for cannot be done; the message says why."""
 
 
-def show(settings: Settings, key: str, *, hashed: bool) -> int:
-    """Say what is known of *key* (or of its hash, as the log names it). Return the exit status."""
+def show(settings: Settings, name: Name) -> int:
+    """Say what is known of the key *name*. Return the exit status."""
 
     async def run(store: Store) -> None:
-        click.echo(_line(await _found(store, _hash(settings, key, hashed=hashed))))
+        click.echo(_line(await _found(store, _hash(settings, name))))
 
     return _on_store(settings, run)
 
 
-def settle(settings: Settings, key: str, *, hashed: bool, status: int, body: bytes, content_type: str) -> int:
-    """Let *key* be completed with a response. Return the exit status."""
+def settle(settings: Settings, name: Name, *, status: int, body: bytes, content_type: str) -> int:
+    """Let the key *name* be completed with a response. Return the exit status."""
     said = partial(_response, settings, status, body, content_type)
-    return _overrule(settings, key, hashed=hashed, act="settle", said=said)
+    return _overrule(settings, name, act="settle", said=said)
 
 
-def release(settings: Settings, key: str, *, hashed: bool) -> int:
-    """Let *key* be free: its next request is sent. Return the exit status."""
-    return _overrule(settings, key, hashed=hashed, act="release", said=lambda: None)
+def release(settings: Settings, name: Name) -> int:
+    """Let the key *name* be free: its next request is sent. Return the exit status."""
+    return _overrule(settings, name, act="release", said=lambda: None)
 
 
-def _overrule(settings: Settings, key: str, *, hashed: bool, act: str, said: Callable[[], Response | None]) -> int:
+def _overrule(settings: Settings, name: Name, *, act: str, said: Callable[[], Response | None]) -> int:
     async def run(store: Store) -> None:
         response = said()
-        there = await _found(store, _hash(settings, key, hashed=hashed))
+        there = await _found(store, _hash(settings, name))
         attempt = there.record.attempt
         word = None if response is None else ruling(attempt, response, os.urandom(8))
         _audit(act, attempt, word, "asked for")  # before it is done: who is killed in between has left a line, too
@@ -98,26 +109,41 @@ def _on_store(settings: Settings, run: Callable[[Store], Awaitable[None]]) -> in
         return FAILED
     try:
         uvloop.run(opened())
-    except (Mistaken, StoreUnavailable, StoreRefused) as error:
+    except (Mistaken, StoreUnavailable, StoreRefused, BadFile) as error:
         click.echo(str(error), err=True)
         return FAILED
     return 0
 
 
-def _hash(settings: Settings, key: str, *, hashed: bool) -> bytes:
-    if hashed:
+def _hash(settings: Settings, name: Name) -> bytes:
+    if name.hashed:
         try:
-            key_hash = bytes.fromhex(key)
+            key_hash = bytes.fromhex(name.key)
         except ValueError:
             key_hash = b""
         if len(key_hash) != HASH_SIZE:
             raise Mistaken(f"a hash has {2 * HASH_SIZE} hexadecimal digits")
         return key_hash
     own = settings.idempotency
-    read = KeyRule(own.key_min, own.key_max, own.key_chars).read([os.fsencode(key)])
+    read = KeyRule(own.key_min, own.key_max, own.key_chars).read([os.fsencode(name.key)])
     if read is None:
         raise Mistaken("that is no key by the settings (idempotency.key_min, key_max, key_chars)")
-    return assembly.hasher(settings).key(read)
+    return assembly.hasher(settings).key(read, _scope(settings.scope.of, name.scope))
+
+
+def _scope(parts: Sequence[str], values: Sequence[str]) -> bytes:
+    if "credential" in parts:
+        raise Mistaken("a credential is part of a key's scope here: give the key's hash, as the log has it (--hash)")
+    if len(values) != len(parts):
+        raise Mistaken(
+            f"a key's scope is made of {', '.join(parts)} here: say --scope for each, in this order; empty: the request"
+            " had none"
+            if parts
+            else "there are no scopes here (scope.from): leave --scope out"
+        )
+    made = {"path": lambda text: joined(folded(capture) for capture in text.split("/"))}
+    told = [made.get(part, os.fsencode)(value) if value else None for part, value in zip(parts, values)]
+    return joined(told) if parts else NO_SCOPE
 
 
 def _response(settings: Settings, status: int, body: bytes, content_type: str) -> Response:
@@ -184,7 +210,7 @@ def _audit(act: str, attempt: Attempt, word: Record | None, result: str) -> None
 
 def _line(found: Found) -> str:
     """One JSON object."""
-    attempt, _, response = found.record
+    attempt, response = found.record.attempt, found.record.response
     return json.dumps(
         {
             "key": attempt.key_hash.hex(),

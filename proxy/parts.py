@@ -1,19 +1,23 @@
 """What the stories of the requests are given: the parts they work with, and the terms they work on."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from proxy.budget import Budget
 from proxy.core.answer import Answers
+from proxy.core.fingerprint import Fingerprints
 from proxy.core.key import Hasher
 from proxy.deadlines import Deadlines
 from proxy.http1.forward import Forwarding
 from proxy.http1.pool import Pool
 from proxy.http1.tunnel import Tunnel
+from proxy.identity import Identifier
+from proxy.probe import Prober
 from proxy.store.base import Store
 from proxy.store.spool import Spool
 from proxy.telemetry.journal import Journal
 from proxy.tokens import Tokens
+from proxy.waiting import Waiting
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +28,6 @@ class Terms:
     """Counted from before the claim: sent later, an exchange could outlast its lease, and an operator take its key for
     one whose outcome is not known."""
     lease_ms: int
-    retention_ms: int
     upstream_timeout: float
     connection_timeout: float
     """For a place in the pool and for connecting, together."""
@@ -32,15 +35,16 @@ class Terms:
     """How long the store may take for one operation."""
     settle_wait: float
     """How long an answer waits for the store to take it; then it is spooled."""
-    max_body: int
     body_timeout: float
-    max_record: int
-    release_statuses: Collection[int]
+    dropped: frozenset[bytes]
+    """Lower-case names of fields of a response that are not recorded."""
     prove: bool
-    """Whether who asks for a record must show the credential that made it."""
-    credential_headers: tuple[bytes, ...]
-    """Lower case, in the order of their precedence."""
+    """Whether who asks for a record must show the right to see it."""
+    replay_header: str
+    repeat_wait_max: float
+    """How long a later request waits for the first."""
     wait_max: float
+    """How long a question for a record may wait for the first."""
     view_limit: int
     max_tunnels: int
     tunnel_idle: float
@@ -58,6 +62,11 @@ class Parts:
     forwarding: Forwarding
     answers: Answers
     hasher: Hasher
+    fingerprints: Fingerprints
+    identifier: Identifier
+    prober: Prober | None
+    """Asks the upstream who may see a record; None: that is not how it is decided."""
+    waiting: Waiting
     deadlines: Deadlines
     journal: Journal
     tokens: Tokens

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import structlog
 
+from config.advice import advice
 from config.settings import Settings
 from proxy.http1.server import MOST_LINGERING
 
@@ -127,6 +128,21 @@ class Signals:
 
     def _received(self) -> None:
         (self.hurry if self.stop.is_set() else self.stop).set()
+
+
+def tell_started(settings: Settings, sock: socket.socket, store: str, ops: str) -> None:
+    """Where it listens, what is behind it, and what its settings mean that may not be what was meant."""
+    log = structlog.get_logger("proxy")
+    log.info(
+        "started",
+        listen=place(sock, settings),
+        upstream=str(settings.upstream.url),
+        store=store,
+        ops=f"http://{ops}",
+        workers=settings.workers,
+    )
+    for sentence in advice(settings):
+        log.info("a setting to think about", what=sentence)
 
 
 def raise_file_limit(settings: Settings) -> None:

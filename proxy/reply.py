@@ -1,6 +1,7 @@
 """The answer to one request: given to the client, and told to the journal."""
 
 from proxy.core.answer import Answer
+from proxy.core.record import Response
 from proxy.core.refusal import Refusal
 from proxy.http1.connection import ServerConnection
 from proxy.http1.date import date_field
@@ -35,6 +36,11 @@ class Reply:
         """An answer of the proxy's own."""
         self.tell(answer.status, outcome)
         give(self.client, answer)
+
+    def pass_on(self, response: Response, outcome: str) -> None:
+        """A response of the upstream's, complete."""
+        self.tell(response.status, outcome)
+        self.client.answer(response.status, response.reason, response.fields, response.body)
 
     def tell(self, status: int, outcome: str) -> None:
         """The request has its answer, from wherever."""

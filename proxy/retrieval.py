@@ -4,22 +4,21 @@ import re
 from hmac import compare_digest
 from typing import assert_never
 
-from proxy.core.answer import Answer
+from proxy.core.answer import Answer, Asked
 from proxy.core.lifecycle import State
 from proxy.core.record import Record
 from proxy.core.refusal import Refusal
-from proxy.credential import credential
 from proxy.deadlines import NEVER
 from proxy.faults import REFUSALS
 from proxy.http1.connection import ServerConnection
 from proxy.http1.forward import Peer
 from proxy.http1.message import Fault, RequestHead
+from proxy.identity import Identity
 from proxy.parts import Parts
+from proxy.probe import Granted, PassedOn, Proof, Unproven
 from proxy.reply import Reply
 from proxy.store.base import Absent, Found, ReadResult, Unavailable
 
-POLL_FIRST, POLL_MOST = 0.1, 1.0
-"""Seconds between two looks at a key in progress, doubled each time."""
 _WAIT = re.compile(rb"(?:^|[,;])\s*wait\s*=\s*\"?([0-9]{1,6})\"?\s*(?:$|[,;])", re.IGNORECASE)
 
 
@@ -29,13 +28,14 @@ class Retrieval:
     def __init__(self, parts: Parts, head: RequestHead, key: bytes, client: ServerConnection, peer: Peer) -> None:
         self.deadline = NEVER
         self._parts = parts
-        self._key = key
+        self._peer = peer
+        self._asked = Asked(key, head.path)
         self._reply = Reply(parts, head, client)
-        self._reply.key_hash = parts.hasher.key(key)
-        self._credential = credential(parts.hasher, parts.terms.credential_headers, head, peer.certificate)
+        self._identity: Identity
         self._until = parts.deadlines.now() + min(_wait(head), parts.terms.wait_max)
-        self._pause = POLL_FIRST
-        self._asked = 0.0
+        self._since = 0.0
+        self._in_progress: Found
+        """What is waited for."""
         self._gone = False
 
     def whole(self, _body: bytes) -> None:
@@ -50,18 +50,47 @@ class Retrieval:
         """Nothing."""
 
     def ended(self) -> None:
-        """Look."""
-        self._parts.deadlines.add(self)
-        self._look()
+        """Whose key is it?"""
+        self._parts.identifier.identify(self._reply.head, self._peer, self._identified)
+
+    def _identified(self, identity: Identity | Refusal) -> None:
+        """May it see anything? Who may not, is not told whether there is something."""
+        parts = self._parts
+        if isinstance(identity, Refusal):
+            self._refuse(identity, "refused")
+            return
+        self._identity = identity
+        self._reply.key_hash = parts.hasher.key(self._asked.key, identity.scope)
+        if parts.prober is None:
+            self._look()
+        else:
+            parts.prober.ask(self._reply.head, self._peer, self._proved)
+
+    def _proved(self, proof: Proof | None) -> None:
+        match proof:
+            case Granted():
+                self._look()
+            case PassedOn(response):
+                self._reply.pass_on(response, "refused")
+            case Unproven(why):
+                self._parts.journal.unproven(why, self._reply.key_hash)
+                self._refuse(Refusal.PROOF_UNAVAILABLE, "refused")
+            case None:
+                self._refuse(Refusal.KEY_NOT_FOUND, "not_found")
+            case _:
+                assert_never(proof)
 
     def _look(self) -> None:
-        self._asked = self._parts.deadlines.now()
-        self._parts.store.read(self._reply.key_hash, self._found)
+        self._since = self._parts.deadlines.now()
+        self._parts.store.read(self._reply.key_hash, self._read)
 
-    def _found(self, result: ReadResult) -> None:
+    def _read(self, result: ReadResult) -> None:
+        self._parts.journal.read(self._parts.deadlines.now() - self._since)
+        self.settled(result)
+
+    def settled(self, result: ReadResult) -> None:
+        """What there is to see. See `waiting.Waiter`, too."""
         parts = self._parts
-        now = parts.deadlines.now()
-        parts.journal.read(now - self._asked)
         match result:
             case Unavailable(why):
                 parts.journal.store_failure("read", why, self._reply.key_hash)
@@ -70,26 +99,33 @@ class Retrieval:
                 self._refuse(Refusal.KEY_NOT_FOUND, "not_found")
             case Found(record, _) if not self._may_see(record):
                 self._refuse(Refusal.KEY_NOT_FOUND, "not_found")
-            case Found(record, State.IN_PROGRESS) if now < self._until and not self._gone:
-                self.deadline = min(now + self._pause, self._until)
-                self._pause = min(self._pause * 2, POLL_MOST)
             case Found(record, State.IN_PROGRESS):
-                answer = parts.answers.about(
-                    Refusal.STILL_IN_PROGRESS, record.attempt, State.IN_PROGRESS, self._key, int(parts.wall())
-                )
-                self._give(answer, "retrieved")
+                self._in_progress = result
+                self._wait_or_say_so()
             case Found(record, state):
-                self._give(parts.answers.show(record, state, self._key, parts.terms.view_limit), "retrieved")
+                self._give(parts.answers.show(record, state, self._asked, parts.terms.view_limit), "retrieved")
             case _:
                 assert_never(result)
 
+    def _wait_or_say_so(self) -> None:
+        """As it was asked to; the answer is the same where too many wait already."""
+        parts = self._parts
+        waits = not self._gone and parts.deadlines.now() < self._until
+        if waits and parts.waiting.wait(self._reply.key_hash, self):
+            self.deadline = self._until
+            parts.deadlines.add(self)
+        else:
+            attempt, now = self._in_progress.record.attempt, int(parts.wall())
+            answer = parts.answers.about(Refusal.STILL_IN_PROGRESS, attempt, State.IN_PROGRESS, self._asked, now)
+            self._give(answer, "retrieved")
+
     def _may_see(self, record: Record) -> bool:
-        return not self._parts.terms.prove or compare_digest(record.attempt.credential, self._credential)
+        return not self._parts.terms.prove or compare_digest(record.attempt.credential, self._identity.proof)
 
     def overdue(self) -> None:
-        """Time for the next look."""
-        self.deadline = NEVER
-        self._look()
+        """It has waited long enough."""
+        self._parts.waiting.leave(self._reply.key_hash, self)
+        self._wait_or_say_so()
 
     def broken(self, fault: Fault | None) -> None:
         """Its body is malformed."""
@@ -99,6 +135,7 @@ class Retrieval:
     def gone(self) -> None:
         """Nobody waits."""
         self._gone = True
+        self._parts.waiting.leave(self._reply.key_hash, self)
         self._parts.deadlines.discard(self)
 
     def answer_paused(self) -> None:

@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry
 from config.settings import Settings
 from proxy.app import App
 from proxy.ops.server import OpsServer
-from proxy.process import Signals, listen, place, raise_file_limit, unlisten
+from proxy.process import Signals, listen, raise_file_limit, tell_started, unlisten
 from proxy.store.base import StoreRefused, StoreUnavailable
 from proxy.telemetry.logs import configure
 from proxy.telemetry.metrics import Exposition
@@ -50,14 +50,7 @@ async def _run_alone(settings: Settings) -> None:
     try:
         ops_address = await ops.start()
         await app.start(sock)
-        log.info(
-            "started",
-            listen=place(sock, settings),
-            upstream=str(settings.upstream.url),
-            store=app.store.place,
-            ops=f"http://{ops_address}",
-            workers=1,
-        )
+        tell_started(settings, sock, app.store.place, ops_address)
         await signals.stop.wait()
         log.info("stopping")
     finally:

@@ -18,7 +18,7 @@ from proxy import assembly
 from proxy.app import SPOOL_FULL, App
 from proxy.deadlines import Deadlines
 from proxy.ops.server import OpsServer
-from proxy.process import Signals, listen, place, unlisten
+from proxy.process import Signals, listen, tell_started, unlisten
 from proxy.store.base import Store, StoreRefused, StoreUnavailable
 from proxy.telemetry.logs import configure
 from proxy.telemetry.metrics import Exposition
@@ -185,14 +185,7 @@ async def _supervise(settings: Settings, metrics: Path) -> None:
         await _try_spool(settings, store)
         ops_address = await ops.start()
         keeping += [asyncio.create_task(workers.keep()) for _ in range(settings.workers)]
-        log.info(
-            "started",
-            listen=place(sock, settings),
-            upstream=str(settings.upstream.url),
-            store=store.place,
-            ops=f"http://{ops_address}",
-            workers=settings.workers,
-        )
+        tell_started(settings, sock, store.place, ops_address)
         await signals.stop.wait()
         log.info("stopping")
     finally:

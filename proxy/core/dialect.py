@@ -5,7 +5,7 @@ from typing import NamedTuple, Protocol
 from uuid import UUID
 
 from proxy.core.record import Fields
-from proxy.core.refusal import Refusal
+from proxy.core.refusal import Refusal, Row
 
 _IN_PROGRESS = frozenset({Refusal.CONFLICT_IN_PROGRESS, Refusal.STILL_IN_PROGRESS})
 
@@ -29,8 +29,8 @@ class Rendered(NamedTuple):
 class Dialect(Protocol):
     """One way to write."""
 
-    def render(self, refusal: Refusal, message: str, subject: Subject) -> Rendered:
-        """*message* is the row's, with its placeholders filled."""
+    def render(self, refusal: Refusal, row: Row, subject: Subject) -> Rendered:
+        """*row* is the refusal's, as it is configured: the placeholders of its message are filled."""
         ...
 
 
@@ -41,11 +41,10 @@ def _json(content: object) -> bytes:
 class Mangopay:
     """The five fields, always: as the Mangopay API answers a key that was used before."""
 
-    def render(self, refusal: Refusal, message: str, subject: Subject) -> Rendered:
+    def render(self, refusal: Refusal, row: Row, subject: Subject) -> Rendered:  # noqa: ARG002
         """See `Dialect`."""
-        row = refusal.value
         fields = {
-            "Message": message,
+            "Message": row.message,
             "Type": row.type,
             "Id": f"{subject.attempt}#{subject.began}",
             "Date": subject.now,
@@ -55,14 +54,22 @@ class Mangopay:
 
 
 _TITLES = {
-    "idempotent_creation_conflict": "Idempotency-Key is already used",
+    "idempotency_key_missing": "Idempotency-Key is missing",
+    "idempotency_key_reused": "Idempotency-Key is already used",
+    "idempotent_creation_conflict": "A response was already given for this Idempotency-Key",
     "idempotent_request_in_progress": "A request is outstanding for this Idempotency-Key",
     "uri_too_long": "URI too long",
 }
 """By code; any other code is its own title. One type has one title: RFC 9457 §3.1.3."""
-_DETAILS = dict.fromkeys(
-    _IN_PROGRESS, "A request with the same Idempotency-Key for the same operation is being processed or is outstanding."
-)
+_DETAILS = {
+    **dict.fromkeys(
+        _IN_PROGRESS,
+        "A request with the same Idempotency-Key for the same operation is being processed or is outstanding.",
+    ),
+    Refusal.KEY_MISSING: "This operation is idempotent and it requires correct usage of Idempotency Key.",
+    Refusal.KEY_REUSED: "This operation is idempotent and it requires correct usage of Idempotency Key. Idempotency Key"
+    " MUST not be reused across different payloads of this operation.",
+}
 
 
 class Problem:
@@ -71,15 +78,14 @@ class Problem:
     `type` is a name and no address, which RFC 9457 §3.1.1 allows: no domain is ours. `instance` is the attempt.
     """
 
-    def render(self, refusal: Refusal, message: str, subject: Subject) -> Rendered:
+    def render(self, refusal: Refusal, row: Row, subject: Subject) -> Rendered:
         """See `Dialect`."""
-        row = refusal.value
         code = Refusal.STILL_IN_PROGRESS.value.type if refusal in _IN_PROGRESS else row.type
         members = {
             "type": f"urn:problem-type:idempotency-proxy:{code}",
             "title": _TITLES.get(code) or code.replace("_", " ").capitalize(),
             "status": row.status,
-            "detail": _DETAILS.get(refusal, message),
+            "detail": _DETAILS.get(refusal, row.message),
             "instance": f"urn:uuid:{subject.attempt}",
             "code": code,
         }
@@ -87,7 +93,14 @@ class Problem:
         return Rendered(row.status, fields, _json(members))
 
 
-_RETRIED = _IN_PROGRESS | {Refusal.UNREACHABLE, Refusal.STORE_UNAVAILABLE, Refusal.OVERLOADED, Refusal.DRAINING}
+_RETRIED = _IN_PROGRESS | {
+    Refusal.UNREACHABLE,
+    Refusal.STORE_UNAVAILABLE,
+    Refusal.IDENTITY_UNAVAILABLE,
+    Refusal.PROOF_UNAVAILABLE,
+    Refusal.OVERLOADED,
+    Refusal.DRAINING,
+}
 
 
 class Stripe:
@@ -98,21 +111,21 @@ class Stripe:
     same again, or where a request that had no key may have been executed (UPSTREAM_TIMEOUT).
 
     Conflicts stay 409, an APIError to them. With 400 they would be an IdempotencyError, which Stripe's manual explains
-    by other parameters under the same key: who then takes another key pays twice.
+    by other parameters under the same key: who then takes another key pays twice. Where the parameters do differ, it is
+    a 400, since stripe-python raises an IdempotencyError for that status only.
     """
 
-    def render(self, refusal: Refusal, message: str, subject: Subject) -> Rendered:  # noqa: ARG002
+    def render(self, refusal: Refusal, row: Row, subject: Subject) -> Rendered:  # noqa: ARG002
         """See `Dialect`. The object has no place for the subject."""
-        row = refusal.value
         code = "idempotency_key_in_use" if refusal in _IN_PROGRESS else row.type  # the former is Stripe's own
-        error = {"type": self._type(row.status), "code": code, "message": message}
+        error = {"type": self._type(row.status), "code": code, "message": row.message}
         retried = b"true" if refusal in _RETRIED else b"false"
         fields = b"Content-Type: application/json\r\nStripe-Should-Retry: %b\r\n" % retried
-        return Rendered(row.status, fields, _json({"error": error}))
+        return Rendered(400 if refusal is Refusal.KEY_REUSED else row.status, fields, _json({"error": error}))
 
     @staticmethod
     def _type(status: int) -> str:
-        if status == 409:
+        if status in (409, 422):
             return "idempotency_error"
         return "invalid_request_error" if status < 500 else "api_error"
 

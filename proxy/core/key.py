@@ -35,13 +35,14 @@ class Hasher:
 
     def __init__(self, secret: bytes) -> None:
         self._key = blake2b(digest_size=HASH_SIZE, key=secret, person=b"key")
+        self._scoped = blake2b(digest_size=HASH_SIZE, key=secret, person=b"scoped key")
         self._credential = blake2b(digest_size=HASH_SIZE, key=secret, person=b"credential")
         self._fingerprint = blake2b(digest_size=HASH_SIZE, key=secret, person=b"fingerprint")
 
-    def key(self, key: bytes) -> bytes:
-        """The 16 bytes under which the record of *key* lies."""
-        hashed = self._key.copy()  # a third of what setting one up costs
-        hashed.update(key)
+    def key(self, key: bytes, scope: bytes = b"") -> bytes:
+        """The 16 bytes under which the record of *key* lies. *scope*: see `core.scope`."""
+        hashed = (self._scoped if scope else self._key).copy()  # a third of what setting one up costs
+        hashed.update(scope + key)
         return hashed.digest()
 
     def fingerprint(self, *ways: str) -> bytes:

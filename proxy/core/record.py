@@ -1,11 +1,16 @@
 """What is kept under a key: who owns it, and the response that was given."""
 
+from collections.abc import Collection
 from typing import NamedTuple
 
 from proxy.core.lifecycle import State
 
 Fields = bytes
 """The field lines of a message as they are on the wire, each with its CRLF: order, case and repeats are kept."""
+
+
+NO_FINGERPRINT = bytes(16)
+"""Stands for a payload that was not looked at."""
 
 
 class Attempt(NamedTuple):
@@ -25,6 +30,8 @@ class Attempt(NamedTuple):
     """16 bytes: the keyed hash of the credential that made the request."""
     url: bytes
     """The URL as the client called it."""
+    fingerprint: bytes = NO_FINGERPRINT
+    """16 bytes: the keyed hash of what was asked for; NO_FINGERPRINT where it is compared with nothing."""
 
     @property
     def expires(self) -> int:
@@ -56,6 +63,9 @@ class Record(NamedTuple):
     attempt: Attempt
     state: State
     response: Response | None
+    sealed: bytes = b""
+    """What the URL and the response became in a store, compressed or encrypted: then they are not here. Only
+    `proxy.store` and what lies on a disk have such a record (`proxy/store/sealing.py`); for all others it is empty."""
 
     def reads_as(self, age: int) -> State:
         """The state at *age* milliseconds by the store's clock: past its lease, in_progress reads as unknown, so that
@@ -73,3 +83,9 @@ def values(fields: Fields, name: bytes) -> list[bytes]:
         if key.lower() == name:
             found.append(value.strip(b" \t"))
     return found
+
+
+def without_fields(fields: Fields, names: Collection[bytes]) -> Fields:
+    """*fields* without those of *names* (lower case)."""
+    lines = fields.splitlines(keepends=True)
+    return b"".join(line for line in lines if line.partition(b":")[0].lower() not in names)

@@ -1,4 +1,5 @@
-"""What a store promises: five operations on one record, each answered by exactly one call of its callback.
+"""What a store promises: five operations on one record, and two on what is kept beside the records (`keep`, `kept`),
+each answered by exactly one call of its callback.
 
 The callback is called on the loop, never from within the operation itself, and always within the store's deadline:
 with `Unavailable` where the store gave no answer until then. An operation that was answered so may still have been
@@ -53,10 +54,19 @@ class Unavailable:
     why: str
 
 
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What lies under a name beside the records."""
+
+    value: bytes
+
+
 ClaimResult = Granted | Found | Unavailable
 SettleResult = Done | Foreign | Unavailable
 ReadResult = Found | Absent | Unavailable
 OverruleResult = Done | Foreign | Absent | Unavailable
+KeepResult = Done | Kept | Unavailable
+KeptResult = Kept | Absent | Unavailable
 
 
 class StoreUnavailable(Exception):
@@ -111,3 +121,12 @@ class Store(Protocol):
 
     def read(self, key_hash: bytes, done: Callable[[ReadResult], None]) -> None:
         """Look under *key_hash*."""
+
+    def keep(
+        self, name: bytes, value: bytes, lifetime: int, done: Callable[[KeepResult], None], *, first: bool = False
+    ) -> None:
+        """Put *value* under *name*, for *lifetime* ms from now, over what is there; it lasts as records do. *first*:
+        only where nothing is there; else answer what is (Kept: one's own, it may be, of a copy that was applied)."""
+
+    def kept(self, name: bytes, done: Callable[[KeptResult], None]) -> None:
+        """Look under *name*."""

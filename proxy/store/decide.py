@@ -1,4 +1,4 @@
-"""The five operations, once, for every store that is written in Python: what they do to the rows of a store that runs
+"""The operations, once, for every store that is written in Python: what they do to the rows of a store that runs
 one of them at a time. Which of them may do what is the table of `proxy.core.lifecycle`, and whose token it is."""
 
 from collections.abc import Callable
@@ -13,6 +13,9 @@ from proxy.store.base import (
     Foreign,
     Found,
     Granted,
+    KeepResult,
+    Kept,
+    KeptResult,
     OverruleResult,
     ReadResult,
     SettleResult,
@@ -27,7 +30,7 @@ R = TypeVar("R")
 
 
 class Row(NamedTuple):
-    """An encoded record, and the moment at which it expires (ms, by the clock of its store)."""
+    """An encoded record, or what is kept beside; and the moment at which it expires (ms, by the clock of its store)."""
 
     data: bytes
     expires: int
@@ -57,6 +60,12 @@ class Rows(Protocol):
 
     def remove(self, key_hash: bytes) -> None:
         """Remove it, where it is there."""
+
+    def kept(self, name: bytes) -> Row | None:
+        """What is kept beside the records under *name*, expired or not."""
+
+    def keep(self, name: bytes, row: Row) -> None:
+        """Keep it, over what is there; raise Full."""
 
 
 Operation = Callable[[Rows], R]
@@ -146,6 +155,29 @@ def read(key_hash: bytes) -> Operation[ReadResult]:
         return Absent() if there is None else _found(rows, row, there)
 
     return _guarded(operate)
+
+
+def keep(name: bytes, value: bytes, lifetime: int, *, first: bool) -> Operation[KeepResult]:
+    """See Store.keep."""
+
+    def operate(rows: Rows) -> KeepResult:
+        there = rows.kept(name)
+        if first and there is not None and there.expires > rows.now():
+            return Kept(there.data)
+        rows.keep(name, Row(value, rows.now() + lifetime))
+        return Done()
+
+    return _guarded(operate)
+
+
+def kept(name: bytes) -> Operation[KeptResult]:
+    """See Store.kept."""
+
+    def operate(rows: Rows) -> KeptResult:
+        there = rows.kept(name)
+        return Absent() if there is None or there.expires <= rows.now() else Kept(there.data)
+
+    return operate
 
 
 def _look(rows: Rows, key_hash: bytes) -> tuple[Row, Record | None]:

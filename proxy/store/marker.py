@@ -52,9 +52,10 @@ class Marker:
             raise StoreRefused("its marker is of another release, or somebody else's")
         if rest.partition(b" ")[0] != self._fingerprint:
             raise StoreRefused(
-                "it was filled by proxies that make other keys of the same requests (another store.hash_secret or"
-                " idempotency.header): one key would become two, and could be used twice. Give this proxy their"
-                " settings; or, once clients do not retry any more what went to them, a store or prefix of its own"
+                "it was filled by proxies that make other keys of the same requests (another store.hash_secret,"
+                " idempotency.header or scope): one key would become two, and could be used twice. Give this proxy"
+                " their settings; or, once clients do not retry any more what went to them, a store or prefix of its"
+                " own"
             )
         self._known[name] = there
 

@@ -8,11 +8,22 @@ from typing import TypeVar
 
 from proxy.core.record import Attempt, Record
 from proxy.store import decide
-from proxy.store.base import ClaimResult, OverruleResult, ReadResult, SettleResult, StoreUnavailable, Unavailable
+from proxy.store.base import (
+    ClaimResult,
+    KeepResult,
+    KeptResult,
+    OverruleResult,
+    ReadResult,
+    SettleResult,
+    StoreUnavailable,
+    Unavailable,
+)
 from proxy.store.decide import Full, Operation, Row
 
 SWEEP = 4
 """Expired records that one write removes at most."""
+MOST_KEPT = 1000
+"""Things beside the records."""
 
 R = TypeVar("R")
 
@@ -69,6 +80,16 @@ class MemoryStore:
         """See Store.read."""
         self._answer(decide.read(key_hash), done)
 
+    def keep(
+        self, name: bytes, value: bytes, lifetime: int, done: Callable[[KeepResult], None], *, first: bool = False
+    ) -> None:
+        """See Store.keep."""
+        self._answer(decide.keep(name, value, lifetime, first=first), done)
+
+    def kept(self, name: bytes, done: Callable[[KeptResult], None]) -> None:
+        """See Store.kept."""
+        self._answer(decide.kept(name), done)
+
     def _answer(self, operation: Operation[R], done: Callable[[R | Unavailable], None]) -> None:
         self._loop.call_soon(done, Unavailable("the store is closed") if self._closed else operation(self._rows))
 
@@ -80,6 +101,7 @@ class MemoryRows:
         self._capacity = capacity
         self._rows: dict[bytes, Row] = {}
         self._by_expiry: list[tuple[int, bytes]] = []
+        self._kept: dict[bytes, Row] = {}
 
     def now(self) -> int:
         """See Rows.now."""
@@ -106,6 +128,17 @@ class MemoryRows:
     def remove(self, key_hash: bytes) -> None:
         """See Rows.remove."""
         self._rows.pop(key_hash, None)
+
+    def kept(self, name: bytes) -> Row | None:
+        """See Rows.kept."""
+        return self._kept.get(name)
+
+    def keep(self, name: bytes, row: Row) -> None:
+        """See Rows.keep."""
+        self._kept = {known: there for known, there in self._kept.items() if there.expires > self.now()}
+        if len(self._kept) >= MOST_KEPT:
+            raise Full(f"{MOST_KEPT} things beside the records")
+        self._kept[name] = row
 
     def _sweep(self) -> None:
         if len(self._by_expiry) > 2 * self._capacity:  # rows that were removed leave their lines behind

@@ -43,12 +43,23 @@ logger = logging.getLogger(__name__)
 
 class Spool:
     """Needs a running loop. *store*: the name of the one that this process delivers to. *max_size*: bytes; what is
-    under way is taken beyond it. *busy*: seconds to wait for a program that holds the file but is none of ours."""
+    under way is taken beyond it. *seal*: what is done to a record before it lies on the disk. *busy*: seconds to wait
+    for a program that holds the file but is none of ours."""
 
-    def __init__(self, path: Path, store: str, *, max_size: int, busy: float = 1.0, limit: int = 4096) -> None:
+    def __init__(
+        self,
+        path: Path,
+        store: str,
+        *,
+        max_size: int,
+        seal: Callable[[Record], Record] | None = None,
+        busy: float = 1.0,
+        limit: int = 4096,
+    ) -> None:
         self._path = path.absolute()
         self._store = store
         self._max_size = max_size
+        self._seal = seal
         self._loop = asyncio.get_running_loop()
         self._writer = Writer(self._path, entries.SCHEMA, busy=busy, limit=limit)
         self._closed = True
@@ -97,7 +108,9 @@ class Spool:
     def put(self, record: Record, delay: float, done: Callable[[int | Unavailable], None]) -> None:
         """Keep a settlement: *record*, or its release where its state is absent. *done* is told its number once it is
         on the disk, never from within. *delay*: seconds in which it is not delivered: its store may still take it."""
-        self._submit(partial(entries.put, store=self._store, record=record, due=_now() + int(delay * 1000)), done)
+        sealed = record if self._seal is None else self._seal(record)
+        due = _now() + int(delay * 1000)
+        self._submit(partial(entries.put, store=self._store, record=sealed, due=due), done)
 
     def remove(self, number: int) -> None:
         """The store has it. Where that fails the entry is delivered once more, which changes nothing."""

@@ -16,6 +16,8 @@ from proxy.store import decide
 from proxy.store.base import (
     ClaimResult,
     Granted,
+    KeepResult,
+    KeptResult,
     OverruleResult,
     ReadResult,
     SettleResult,
@@ -24,7 +26,7 @@ from proxy.store.base import (
     Unavailable,
 )
 from proxy.store.marker import Marker, Watch, found_only
-from proxy.store.sqlite_rows import SCHEMA, Operation, SqliteRows, keep, note
+from proxy.store.sqlite_rows import SCHEMA, Operation, SqliteRows, note, noted
 from proxy.store.writer import OPEN_TIMEOUT, Writer
 
 WITHDRAW_AGAIN = 1.0
@@ -72,7 +74,7 @@ class SqliteStore:
         await self._writer.open()
         self._closed = False
         try:
-            self._marker.begin(MARKER, await self._ask(keep(MARKER, self._marker.new()), OPEN_TIMEOUT))
+            self._marker.begin(MARKER, await self._ask(noted(MARKER, self._marker.new()), OPEN_TIMEOUT))
         except StoreRefused as refused:
             await self.close()
             raise StoreRefused(f"{self.place}: {refused}") from None
@@ -131,6 +133,16 @@ class SqliteStore:
     def read(self, key_hash: bytes, done: Callable[[ReadResult], None]) -> None:
         """See Store.read."""
         self._submit(decide.read(key_hash), done)
+
+    def keep(
+        self, name: bytes, value: bytes, lifetime: int, done: Callable[[KeepResult], None], *, first: bool = False
+    ) -> None:
+        """See Store.keep."""
+        self._submit(decide.keep(name, value, lifetime, first=first), done)
+
+    def kept(self, name: bytes, done: Callable[[KeptResult], None]) -> None:
+        """See Store.kept."""
+        self._submit(decide.kept(name), done)
 
     def _look(self) -> None:
         self._submit(note(MARKER), self._seen)

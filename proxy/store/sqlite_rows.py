@@ -1,4 +1,4 @@
-"""What lies in a SQLite file: the records, and notes beside them that do not expire."""
+"""What lies in a SQLite file: the records, and beside them notes, which do not expire, and what is kept, which does."""
 
 import sqlite3
 import time
@@ -9,16 +9,18 @@ from proxy.store.decide import Row
 from proxy.store.writer import Schema
 
 NOTES = "CREATE TABLE note (name TEXT PRIMARY KEY, value BLOB NOT NULL)"
+KEPT = "CREATE TABLE kept (name BLOB PRIMARY KEY, expires INTEGER NOT NULL, value BLOB NOT NULL)"
 SCHEMA = Schema(
     application_id=0x49646D50,  # "IdmP"
-    version=2,
+    version=3,
     ddl=(
         # an ordinary table: rows of this size make a slow and sparse WITHOUT ROWID one (measured: half the rate)
         "CREATE TABLE record (hash BLOB PRIMARY KEY, expires INTEGER NOT NULL, data BLOB NOT NULL)",
         "CREATE INDEX record_expires ON record (expires)",
         NOTES,
+        KEPT,
     ),
-    migrations={1: (NOTES,)},
+    migrations={1: (NOTES,), 2: (KEPT,)},
 )
 SWEEP = 4
 """Expired records that one write removes at most."""
@@ -63,12 +65,24 @@ class SqliteRows:
         """See Rows.remove."""
         self._execute("DELETE FROM record WHERE hash = ?", (key_hash,))
 
+    def kept(self, name: bytes) -> Row | None:
+        """See Rows.kept."""
+        row = self._execute("SELECT value, expires FROM kept WHERE name = ?", (name,)).fetchone()
+        return None if row is None else Row(*row)
+
+    def keep(self, name: bytes, row: Row) -> None:
+        """See Rows.keep."""
+        self._execute("DELETE FROM kept WHERE expires <= ?", (self.now(),))
+        self._execute(
+            "INSERT OR REPLACE INTO kept (name, expires, value) VALUES (?, ?, ?)", (name, row.expires, row.data)
+        )
+
     def note(self, name: bytes) -> bytes | None:
         """What is noted under *name*."""
         row = self._execute("SELECT value FROM note WHERE name = ?", (name.decode(),)).fetchone()
         return None if row is None else bytes(row[0])
 
-    def keep(self, name: bytes, value: bytes) -> None:
+    def note_once(self, name: bytes, value: bytes) -> None:
         """Note it, where nothing is noted."""
         self._execute(
             "INSERT INTO note (name, value) VALUES (?, ?) ON CONFLICT (name) DO NOTHING", (name.decode(), value)
@@ -80,11 +94,11 @@ def note(name: bytes) -> Operation[bytes | None]:
     return lambda rows: rows.note(name)
 
 
-def keep(name: bytes, value: bytes) -> Operation[bytes]:
-    """What is there then."""
+def noted(name: bytes, value: bytes) -> Operation[bytes]:
+    """Note *value* where nothing is noted; what is there then."""
 
     def operate(rows: SqliteRows) -> bytes:
-        rows.keep(name, value)
+        rows.note_once(name, value)
         return rows.note(name) or b""
 
     return operate

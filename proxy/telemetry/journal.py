@@ -63,6 +63,10 @@ class Journal:
         """The upstream could not be reached."""
         self._log.warning("upstream not reached", why=why, key=key_hash.hex())
 
+    def unproven(self, why: str, key_hash: bytes) -> None:
+        """The upstream did not say whether a record may be shown."""
+        self._log.warning("probe without an answer", why=why, key=key_hash.hex())
+
     def failed(self, path: bytes, why: str) -> None:
         """A request without a key had no usable answer."""
         self._log.warning("upstream failed", why=why, path=self._mask(path).decode("latin-1"))

@@ -9,13 +9,17 @@ from prometheus_client.registry import Collector
 
 BOUNDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 """Upper bounds of the buckets, in seconds."""
-OUTCOMES = ("passed", "completed", "released", "unknown", "conflict", "retrieved", "not_found", "refused", "failed")
+OUTCOMES = (
+    *("passed", "completed", "released", "unknown", "conflict", "replayed", "retrieved", "not_found", "refused"),
+    "failed",
+)
 """
 passed     forwarded without a key, answered by the backend
 completed  first request with its key, answered by the backend and recorded
 released   first request with its key, never sent or turned away: the key is free
 unknown    first request with its key, and what became of it is not known
 conflict   the key is taken
+replayed   the key is taken, and its recorded response was given once more
 retrieved  a record was shown
 not_found  there was no record to show
 refused    the request was not served: malformed, too large, too slow, overloaded, store unavailable, draining

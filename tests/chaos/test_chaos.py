@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.chaos.proxies import SETTINGS
 from tests.chaos.report import report
 from tests.chaos.run import Plan, chaos
 from tests.chaos.schedule import KILL, PROXY_KINDS, PROXY_PAUSE, events
@@ -15,7 +16,18 @@ SEED = 20261124
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize("store", ["sqlite", "redis"])
 async def test_amid_faults_nothing_is_executed_twice_and_no_response_is_lost(store: str, tmp_path: Path) -> None:
-    outcome = await chaos(Plan(store, SEED, 10.0), tmp_path)
+    await all_holds(store, tmp_path)
+
+
+@pytest.mark.timeout(180)
+async def test_nor_where_records_are_compressed_and_encrypted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(SETTINGS, "record.compression", "zstd")
+    monkeypatch.setitem(SETTINGS, "record.encryption_keys", f'["1:{"ab" * 32}"]')
+    await all_holds("redis", tmp_path)
+
+
+async def all_holds(store: str, directory: Path) -> None:
+    outcome = await chaos(Plan(store, SEED, 10.0), directory)
     assert outcome.clean, "\n".join(report(outcome))
     assert any(each.kind == KILL for each in outcome.happened)
     assert {type(answer).__name__ for answer in outcome.final.values()} <= {"Shown", "Said"}

@@ -6,12 +6,43 @@ from pathlib import Path
 import pytest
 from redis.asyncio import Redis, RedisCluster
 
+from proxy.deadlines import Deadlines
+from proxy.store.keyring import KeyRing
+from proxy.store.sealing import Sealing
+from proxy.store.vault import Vault
 from tests.support.cluster import ValkeyCluster
 from tests.support.sentinel import SentinelGroup
-from tests.support.stores import Asked, Medium, MemoryMedium, RedisMedium, SqliteMedium
+from tests.support.stores import DEADLINE, HOUR, Asked, Medium, MemoryMedium, RedisMedium, SqliteMedium
 from tests.support.valkey import Valkey
 
-KINDS = ["memory", "sqlite", "redis", "sentinel", "cluster"]
+KINDS = ["memory", "sqlite", "redis", "sentinel", "cluster", "sealed memory", "sealed sqlite", "sealed redis"]
+
+
+class SealedMedium:
+    """A medium whose records are compressed and encrypted."""
+
+    def __init__(self, beneath: Medium) -> None:
+        self.damage = beneath.damage
+        self.expire_in = beneath.expire_in
+        self.expires_in = beneath.expires_in
+        self.close = beneath.close
+        self._beneath = beneath
+        self._deadlines = Deadlines()
+
+    async def store(self) -> Asked:
+        beneath = (await self._beneath.store()).store
+        vault = Vault(compress=True, ring=KeyRing({1: bytes(32)}), limit=8 * 1024 * 1024)
+        return Asked(
+            Sealing(
+                beneath,
+                vault,
+                deadline=DEADLINE,
+                deadlines=self._deadlines,
+                upstream=b"http://api",
+                lifetime=HOUR,
+                learns=False,
+            )
+        )
 
 
 @pytest.fixture(scope="session")
@@ -35,7 +66,13 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ValkeyCluster]
 @pytest.fixture(params=KINDS)
 def make_medium(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], Medium]:
     """Makes a medium on the loop that runs then."""
-    match request.param:
+    kind = request.param.removeprefix("sealed ")
+    make = _make_medium(kind, request, tmp_path)
+    return make if kind == request.param else lambda: SealedMedium(make())
+
+
+def _make_medium(kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], Medium]:
+    match kind:
         case "memory":
             return MemoryMedium
         case "sqlite":
@@ -49,7 +86,7 @@ def make_medium(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], 
         case "cluster":
             cluster: ValkeyCluster = request.getfixturevalue("cluster")
             return lambda: RedisMedium(cluster.url, RedisCluster(host="127.0.0.1", port=cluster.servers[0].port))
-        case kind:
+        case _:
             raise AssertionError(kind)
 
 

@@ -1,13 +1,14 @@
 """What every store promises, as stories. The table of transitions has its own file."""
 
 import asyncio
+import struct
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import pytest
 
 from proxy.core.lifecycle import State
-from proxy.core.record import Response
+from proxy.core.record import Record, Response
 from proxy.store.base import Absent, Done, Foreign, Found, Granted, StoreUnavailable, Unavailable
 from tests.support.raw import eventually
 from tests.support.stores import HOUR, Asked, Medium, claim_of, completed, now_ms, ruling, unknown
@@ -284,6 +285,49 @@ class TestRecords:
             assert isinstance(result, Unavailable)
             assert "decode" in result.why
             assert claim.attempt.key_hash.hex() not in result.why
+
+
+class TestUpgrade:
+    """What lies there was written by the release before, which has another form of records."""
+
+    async def test_a_key_that_was_under_way_is_found_and_settled(self, store: Asked, medium: Medium) -> None:
+        claim = claim_of()
+        await store.claim(claim)
+        await medium.damage(claim.attempt.key_hash, as_before(claim))
+        assert await store.claim(claim_of(claim.attempt.key_hash)) == Found(claim, State.IN_PROGRESS)
+        assert await store.settle(completed(claim_of(claim.attempt.key_hash))) == Foreign(claim)
+        assert await store.settle(completed(claim)) == Done()
+        assert await store.read(claim.attempt.key_hash) == Found(completed(claim), State.COMPLETED)
+
+    async def test_one_whose_attempt_comes_back_is_its_own_and_can_be_released(
+        self, store: Asked, medium: Medium
+    ) -> None:
+        claim = claim_of()
+        await store.claim(claim)
+        await medium.damage(claim.attempt.key_hash, as_before(claim))
+        assert await store.claim(claim) == Granted()
+        assert await store.release(claim) == Done()
+        assert await store.read(claim.attempt.key_hash) == Absent()
+
+    async def test_an_operator_rules_over_it_once_its_lease_is_over(self, store: Asked, medium: Medium) -> None:
+        claim = claim_of(lease=400)
+        said = ruling(claim)
+        await store.claim(claim)
+        await medium.damage(claim.attempt.key_hash, as_before(claim))
+        assert await store.overrule(claim.attempt, said) == Foreign(claim)
+
+        async def done() -> bool:
+            return await store.overrule(claim.attempt, said) == Done()
+
+        await eventually(done, within=3.0)
+        assert await store.read(claim.attempt.key_hash) == Found(said, State.COMPLETED)
+
+
+def as_before(claim: Record) -> bytes:
+    """A claim in version 1."""
+    key_hash, token, first_used, lease, retention, credential, url, _ = claim.attempt
+    form = struct.Struct(">Bc16s16sQQQ16sH")
+    return form.pack(1, b"i", token, key_hash, first_used, lease, retention, credential, len(url)) + url
 
 
 @dataclass

@@ -117,8 +117,9 @@ def test_a_check_says_what_it_found(tmp_path: Path, taken: int, locked: Valkey) 
     upstream = f"http://127.0.0.1:{taken}"
     done = run("check", directory=tmp_path, settings={"upstream.url": upstream, "store.url": locked.url})
     assert (done.returncode, done.stderr) == (0, "")
-    settings, store, server, *protection, spool, reached = done.stdout.splitlines()
+    settings, advice, store, server, *protection, spool, reached = done.stdout.splitlines()
     assert settings == f"settings  ok: 127.0.0.1:8080 in front of {upstream}, lease 76 s"
+    assert advice.strip().startswith("a request without Authorization, X-Api-Key is shown, by its key,")
     assert store == f"store     ok: redis://:***@127.0.0.1:{locked.port}/0"
     assert server.strip().startswith("Valkey 9")
     assert any("NOT protected" in line for line in protection)

@@ -1,19 +1,12 @@
 """The documents say what is: the commands of README and docs/semantics.md print what they print there, and the names
 that the documents use are names that there are."""
 
-import asyncio
-import contextlib
 import json
-import os
-import random
 import re
-import socket
 import subprocess
 import tomllib
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
 from uuid import UUID
 
 import pytest
@@ -25,7 +18,8 @@ from proxy.core.dialect import DIALECTS, Subject
 from proxy.core.lifecycle import TRANSITIONS
 from proxy.core.refusal import Refusal
 from proxy.telemetry.metrics import OUTCOMES, Exposition
-from tests.e2e.test_run import COMMAND, ROOT, run
+from tests.e2e.documents import Run, assert_printed, constant, examples, made_run, runs
+from tests.e2e.test_run import ROOT
 from tests.wire import beside, nginx_requests, nginx_responses, table
 from tests.wire import requests as wire_requests
 from tests.wire import responses as wire_responses
@@ -34,97 +28,9 @@ DOCUMENTS = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.
 DOCUMENTS += sorted((ROOT / "docs").glob("*.md"))
 SOURCE = "\n".join(path.read_text() for path in sorted((ROOT / "proxy").rglob("*.py")))
 SETTINGS = dict(every_setting())
-README_PORTS = ("8080", "8081", "9090")
-"""The proxy's, the sandbox's, and the one of health and metrics: free ones stand in for them in a test."""
-END_OF_BLOCK = "\x1e"
 NGINX = nginx_requests.DIFFERENCES, nginx_responses.DIFFERENCES
 
-BLOCK = re.compile(r"^```sh\n(.*?)^```\n(?:```text\n(.*?)^```\n)?", re.DOTALL | re.MULTILINE)
-VARIES = {
-    r"\w{3}, \d\d \w{3} \d{4} \d\d:\d\d:\d\d GMT": "<HTTP-date>",
-    r"\b1\d{9}\b": "<Unix second>",
-    r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}": "<UUID>",
-    r"(?m)^Server: .*$": "Server: <version>",
-    r"sqlite:///\S+/var/": "sqlite:///<directory>/var/",
-    r"spool     ok: \S+/": "spool     ok: <directory>/",
-    r"SQLite [\d.]+": "SQLite <version>",
-    r"connected in \d+ ms": "connected in <n> ms",
-}
-"""What is another at every run."""
-
-
-class Example(NamedTuple):
-    """Commands of a document, and what it says they print."""
-
-    commands: str
-    output: str
-
-
-def examples(text: str) -> list[Example]:
-    """All but those that start something: `make ...` is for people, and takes the ports of the machine."""
-    found = [Example(*found.groups("")) for found in BLOCK.finditer(text)]
-    return [example for example in found if not example.commands.startswith("make ")]
-
-
 README = examples((ROOT / "README.md").read_text())
-
-
-def constant(text: str) -> str:
-    """*text* without what varies."""
-    for pattern, word in VARIES.items():
-        text = re.sub(pattern, word, text)
-    return text.replace("\r", "").strip()
-
-
-def free_ports(count: int) -> list[str]:
-    """Of four digits, like the README's: the length of a URL is part of what a Content-Length counts."""
-    with contextlib.ExitStack() as stack:
-        ports: list[str] = []
-        while len(ports) < count:
-            port = random.randrange(2000, 10_000)
-            with contextlib.suppress(OSError):
-                stack.enter_context(socket.create_server(("127.0.0.1", port)))
-                ports.append(str(port))
-        return ports
-
-
-def ported(text: str, ports: dict[str, str]) -> str:
-    """*text* with other ports on 127.0.0.1."""
-    return re.sub(r"(127\.0\.0\.1:)(\d+)", lambda found: found[1] + ports.get(found[2], found[2]), text)
-
-
-@asynccontextmanager
-async def made_run(directory: Path, **more: str) -> AsyncIterator[dict[str, str]]:
-    """A run as `make run` makes it, in an empty directory; the README's ports, and the ones that stand in for them."""
-    proxy, sandbox, ops = free_ports(3)
-    variables = {
-        "LISTEN": f"127.0.0.1:{proxy}",
-        "SANDBOX": f"127.0.0.1:{sandbox}",
-        "ARGS": f"--ops-listen 127.0.0.1:{ops}",
-    }
-    with run(directory, **variables, **more) as running:
-        await running.started()
-        yield dict(zip(README_PORTS, (proxy, sandbox, ops), strict=True))
-
-
-async def assert_printed(shown: list[Example], tmp_path: Path, ports: dict[str, str]) -> None:
-    """The commands, one after the other in one shell, print what stands below each."""
-    (tmp_path / ".venv").mkdir()
-    (tmp_path / ".venv" / "bin").symlink_to(COMMAND.parent)
-    script = "".join(f"{example.commands}\nprintf '\\x1e'\n" for example in shown)
-    bash = await asyncio.create_subprocess_exec(
-        *("bash", "--noprofile", "--norc", "-c", "exec 2>&1\n" + ported(script, ports)),
-        cwd=tmp_path,
-        env={"PATH": os.environ["PATH"], "NO_PROXY": "*"},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-    )
-    async with asyncio.timeout(30):
-        printed, _ = await bash.communicate()
-    back = {own: named for named, own in ports.items()}
-    outputs = ported(printed.decode(), back).split(END_OF_BLOCK)[:-1]
-    for example, output in zip(shown, outputs, strict=True):
-        assert constant(output) == constant(example.output), example.commands
 
 
 async def test_the_commands_of_the_readme_print_what_the_readme_says(tmp_path: Path) -> None:
@@ -151,8 +57,8 @@ def defaults() -> dict[str, str]:
     """Dotted name → default, as config/example.toml has it."""
     found, section = {}, ""
     for line in (ROOT / "config" / "example.toml").read_text().splitlines():
-        if line.startswith("["):
-            section = line.strip("[]") + "."
+        if line.startswith(("[", "#[")):
+            section = line.strip("#[]") + "."
         elif setting := re.fullmatch(r"#([a-z_]+) = (.+)", line):
             found[section + setting[1]] = setting[2].strip('"')
     return found
@@ -184,7 +90,7 @@ class TestDocument:
         sections = {name.partition(".")[0] for name in SETTINGS if "." in name}
         named = re.findall(rf"`((?:{'|'.join(sections)})\.[a-z_]+)`", text)
         assert {name for name in named if not name.endswith(".py")} <= set(SETTINGS)
-        variables = {variable_of(tuple(name.split("."))) for name in SETTINGS}
+        variables = {variable_of(tuple(name.split("."))) for name in SETTINGS} | {f"{PREFIX}RULES"}
         assert set(re.findall(rf"{PREFIX}[A-Z_]+", text)) <= variables
 
     def test_its_metrics_are_exposed(self, document: Path) -> None:
@@ -266,14 +172,44 @@ class TestSemantics:
     """docs/semantics.md, beside what it tells of."""
 
     TEXT = (ROOT / "docs" / "semantics.md").read_text()
+    RUNS = tuple(runs(TEXT))
 
-    @pytest.mark.parametrize("dialect", DIALECTS)
-    async def test_its_commands_print_what_it_says_in_each_dialect(self, tmp_path: Path, dialect: str) -> None:
-        before, _, after = self.TEXT.partition("\n## Dialects\n")[2].partition(f"\n### `{dialect}`\n")
-        common, own = examples(before.partition("\n### ")[0]), examples(re.split(r"\n###? ", after)[0])
-        assert len(own) >= 3
-        async with made_run(tmp_path, **{variable_of(("idempotency", "dialect")): dialect}) as ports:
-            await assert_printed(common + own, tmp_path, ports)
+    @pytest.mark.parametrize("asked", RUNS, ids=lambda asked: asked.heading.replace("`", ""))
+    async def test_its_commands_print_what_it_says(self, tmp_path: Path, asked: Run) -> None:
+        assert any(example.output for example in asked.shown)
+        async with made_run(tmp_path, asked.preparation, **asked.variables) as ports:
+            await assert_printed(asked.shown, tmp_path, ports)
+
+    def test_it_shows_each_dialect_mode_preset_scope_and_proof(self) -> None:
+        """Of the last, all but the one that shows a record to whoever knows the key."""
+        shown = [
+            *(("idempotency.dialect", dialect) for dialect in DIALECTS),
+            *(("preset", preset.stem) for preset in (ROOT / "config" / "presets").glob("*.toml")),
+            *(("scope.from", part) for part in ("path", "header", "jwt", "credential")),
+            *(("responses.authorize", proof) for proof in ("jwt", "probe")),
+            *(("idempotency.on_reuse", "replay"), ("idempotency.on_concurrent", "wait")),
+            ("idempotency.on_mismatch", "reject"),
+        ]
+        told = [item for asked in self.RUNS for item in self.set_by(asked)]
+        assert [item for item in shown if item not in told] == []
+
+    @pytest.mark.parametrize("preset", sorted((ROOT / "config" / "presets").glob("*.toml")), ids=lambda path: path.stem)
+    def test_it_says_of_each_preset_all_that_it_sets(self, preset: Path) -> None:
+        rows = self.TEXT.partition(f"\n| `{preset.stem}` | ")[2].partition("\n| `")[0].partition("\n\n")[0]
+        own = tomllib.loads(preset.read_text())
+        names = [name for section in own.keys() - {"rules"} for name in own[section]] + ["rules"] * ("rules" in own)
+        assert [name for name in names if not re.search(rf"`(?:\w+\.)?{name}(?: = |`)", rows)] == []
+
+    @staticmethod
+    def set_by(asked: Run) -> Iterator[tuple[str, object]]:
+        """What a run sets, by itself and by its preset."""
+        names = {variable_of(tuple(name.split("."))): name for name in SETTINGS}
+        own = {names[variable]: value for variable, value in asked.variables.items() if variable in names}
+        if "preset" in own:
+            preset = tomllib.loads((ROOT / "config" / "presets" / f"{own['preset']}.toml").read_text())
+            for section in preset.keys() - {"rules"}:
+                yield from ((f"{section}.{name}", value) for name, value in preset[section].items())
+        yield from own.items()
 
     def test_its_table_of_refusals_is_the_one_of_the_code(self) -> None:
         rows = re.findall(
@@ -286,8 +222,8 @@ class TestSemantics:
         """Status, `Type`, title in `problem`, type and code in `stripe`, and whether Stripe's SDKs repeat it."""
         subject = Subject(UUID(int=0), 0, 0)
         for refusal in Refusal:
-            problem = json.loads(DIALECTS["problem"].render(refusal, "", subject).body)
-            stripe = DIALECTS["stripe"].render(refusal, "", subject)
+            problem = json.loads(DIALECTS["problem"].render(refusal, refusal.value, subject).body)
+            stripe = DIALECTS["stripe"].render(refusal, refusal.value, subject)
             error = json.loads(stripe.body)["error"]
             repeated = "yes" if b"Stripe-Should-Retry: true" in stripe.fields else "no"
             status, code = str(refusal.value.status), refusal.value.type
@@ -316,9 +252,9 @@ class TestWire:
         kinds = [kind for kinds in NGINX for kind in kinds]
         told = re.findall(r"^\| [^|*]+, (\d+): (\*[^|]+\*) \|", self.TEXT, re.MULTILINE)
         assert len(told) == len(kinds)
-        for (count, examples), kind in zip(told, kinds):
-            assert int(count) == len(kind.rows), examples
-            assert kind.rows.keys() >= set(re.findall(r"\*([^*]+)\*", examples))
+        for (count, rows), kind in zip(told, kinds):
+            assert int(count) == len(kind.rows), rows
+            assert kind.rows.keys() >= set(re.findall(r"\*([^*]+)\*", rows))
 
     def test_its_limits_are_all_of_them_with_their_defaults(self) -> None:
         said = dict(re.findall(r"^\| `((?:limits|upstream)\.\w+)` \| (\S+) \|", self.TEXT, re.MULTILINE))

@@ -164,6 +164,38 @@ async def test_what_cannot_be_done_is_told(operator: Operator) -> None:
     assert await operator.key("settle", nobodys, "--status", "99") == 2
 
 
+async def test_a_key_that_has_a_scope_is_named_with_it(
+    origin: Origin, start_proxy: StartProxy, store: Settings, tmp_path: Path
+) -> None:
+    scoped = {
+        "scope.from": '["path", "header"]',
+        "scope.path": "/{_}/{client}/",
+        "scope.header": "X-Tenant",
+        "responses.paths": '["/{version}/{client}/responses/{key}"]',
+    }
+    proxy, operator, key = await start_proxy(store, **scoped), Operator(tmp_path, {**store, **scoped}), new_key()
+    origin.behave(PAYS)
+    assert (await proxy.post(key, fields=[(b"X-Tenant", b"north")])).status == 200
+    name = key.decode()
+    shown = await operator.shown(name, "--scope", "ACME", "--scope", "north")
+    assert shown["state"] == "completed"
+    assert (await operator.shown(shown["key"], "--hash"))["state"] == "completed"
+    for others in (("acme", "south"), ("acme", ""), ("", "north")):
+        assert await operator.key("show", name, "--scope", others[0], "--scope", others[1]) == 1
+        assert "there is no such key" in operator.complained
+    assert await operator.key("show", name) == 1
+    assert "a key's scope is made of path, header here: say --scope for each" in operator.complained
+
+
+@pytest.mark.parametrize(("scope", "complaint"), [("credential", "give the key's hash"), ("none", "leave --scope out")])
+async def test_a_scope_that_cannot_be_told_is_told_by_the_hash(
+    tmp_path: Path, store: Settings, scope: str, complaint: str
+) -> None:
+    operator = Operator(tmp_path, {**store, "scope.from": scope})
+    assert await operator.key("show", new_key().decode(), "--scope", "x") == 1
+    assert complaint in operator.complained
+
+
 async def test_a_store_in_memory_cannot_be_looked_into(tmp_path: Path) -> None:
     operator = Operator(tmp_path, {"store.url": "memory://"})
     assert await operator.key("show", new_key().decode()) == 1

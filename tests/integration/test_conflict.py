@@ -6,6 +6,8 @@ import time
 from collections import Counter
 from email.utils import parsedate_to_datetime
 
+import pytest
+
 from tests.integration.conftest import Flags, StartProxy
 from tests.support.origin import Origin, after, hang, respond
 from tests.support.proxy import PATH, Connection, Proxy, new_key, post, refusal, request, responses
@@ -166,13 +168,27 @@ async def test_the_link_leads_to_the_record_whatever_a_key_is_made_of(origin: Or
     assert (await proxy.call(request(b"GET", link[1:].partition(b">")[0]))).status == 200
 
 
-async def test_there_is_no_link_where_its_template_cannot_be_filled(start_proxy: StartProxy) -> None:
+@pytest.mark.parametrize(
+    ("path", "link"),
+    [
+        (PATH, b"/v2.01/acme/responses/%b/"),
+        (b"//v2.01//acme", b"/v2.01/acme/responses/%b/"),
+        (b"/v2.01/ac%2Fme;a=1/x?b=2", b"/v2.01/ac%%2Fme;a=1/responses/%b/"),
+        (b"/payouts", None),
+        (b"/", None),
+    ],
+)
+async def test_the_captures_of_the_link_are_those_of_the_request_or_there_is_none(
+    start_proxy: StartProxy, path: bytes, link: bytes | None
+) -> None:
     proxy = await start_proxy(**{"responses.paths": ["/{version}/{client}/responses/{key}"]})
     key = new_key()
-    assert (await proxy.post(key)).status == 200
-    reply = await proxy.post(key)
-    assert (reply.status, reply.field(b"Link")) == (409, None)
-    assert (await proxy.call(request(b"GET", b"/v2.01/acme/responses/%b/" % key))).status == 200
+    assert (await proxy.call(post(key, path=path))).status == 200
+    reply = await proxy.call(post(key, path=path))
+    found = reply.field(b"Link")
+    assert (reply.status, found) == (409, None if link is None else b'<%b>; rel="describedby"' % (link % key))
+    target = b"/v2.01/acme/responses/%b/" % key if found is None else found[1:].partition(b">")[0]
+    assert (await proxy.call(request(b"GET", target))).status == 200
 
 
 async def test_a_key_is_free_again_when_its_retention_is_over(origin: Origin, start_proxy: StartProxy) -> None:

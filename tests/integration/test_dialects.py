@@ -1,17 +1,21 @@
 """The same proxy in the language of its clients: each refusal is written in the dialect, and the records in none."""
 
 import asyncio
+import itertools
 import json
+import time
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 
 from proxy.core.dialect import DIALECTS
-from tests.integration.conftest import StartProxy
+from tests.integration.conftest import Flags, StartProxy
 from tests.support.origin import Origin, after, hang, respond
 from tests.support.proxy import HOST, PATH, Connection, Proxy, new_key, post, refusal, request, responses
 from tests.support.raw import Reply
+from tests.support.tokens import SETTINGS, STRANGER, bearer, key_file, token
 
 JSON = (b"Content-Type", b"application/json")
 
@@ -125,6 +129,18 @@ async def test_an_unknown_outcome_is_told_and_recorded_in_its_own_words(
     assert len(origin.requests) == 1
 
 
+async def test_the_504_that_is_recorded_is_the_one_that_was_given_to_the_second(
+    origin: Origin, start_proxy: StartProxy
+) -> None:
+    proxy = await start_proxy(**{"upstream.timeout": "200ms"})
+    seconds = itertools.count(int(time.time()))
+    object.__setattr__(proxy._app._parts, "wall", lambda: float(next(seconds)))  # it is frozen
+    key = new_key()
+    origin.behave(hang())
+    given = await proxy.post(key)
+    assert (await proxy.record(key))["Resource"] == json.loads(given.body)
+
+
 @every_dialect
 async def test_what_was_never_sent_says_so_and_frees_the_key(
     origin: Origin, start_proxy: StartProxy, dialect: str
@@ -163,6 +179,132 @@ async def test_what_is_refused_on_sight_is_refused_in_the_dialect(
     says(dialect, reply, status, code)
     assert reply.field(b"Stripe-Should-Retry") == (b"false" if dialect == "stripe" else None)
     assert origin.requests == []
+
+
+@every_dialect
+@pytest.mark.parametrize(("status", "kind"), [(400, "correlationid_not_found"), (410, "gone"), (404, None)])
+async def test_a_key_without_a_record_has_the_status_and_the_type_of_the_settings(
+    start_proxy: StartProxy, dialect: str, status: int, kind: str | None
+) -> None:
+    own = {} if kind is None else {"responses.unknown_key_type": kind}
+    proxy = await start_proxy(**{"idempotency.dialect": dialect, "responses.unknown_key_status": status, **own})
+    for fields in ([], [(b"Authorization", b"Bearer anybody")]):
+        reply = await proxy.retrieve(new_key(), fields)
+        says(dialect, reply, status, kind or "idempotency_key_not_found")
+        assert reply.field(b"Idempotency-State") is None
+    says(dialect, await proxy.retrieve(b"short"), 400, "idempotency_key_invalid")
+    key = new_key()
+    assert (await proxy.post(key, [(b"Authorization", b"Bearer mine")])).status == 200
+    strangers = await proxy.retrieve(key)  # it is as if there were none
+    assert [name for name, _ in strangers.fields] == [name for name, _ in (await proxy.retrieve(new_key())).fields]
+    says(dialect, strangers, status, kind or "idempotency_key_not_found")
+
+
+TENANT = {"scope.from": "header", "scope.header": "X-Tenant"}
+PROBED = {"responses.authorize": "probe", "responses.probe": "/me"}
+
+
+def by_token(keys: str) -> Flags:
+    return {**SETTINGS, "scope.from": "jwt", "jwt.keys": keys}
+
+
+class Refused(NamedTuple):
+    """How to get one of the refusals that its settings are needed for."""
+
+    flags: Callable[[Path], Flags]
+    """Of a directory for files."""
+    data: Callable[[bytes], bytes]
+    """With a key."""
+    status: int
+    code: str
+    repeats: bool = False
+    """Stripe's SDKs are told to."""
+
+
+MODES = {
+    "a key is missing": Refused(
+        lambda _: {"rules": [{"path": "/**", "require_key": True}]},
+        lambda _: post(),
+        400,
+        "idempotency_key_missing",
+    ),
+    "two scopes": Refused(
+        lambda _: TENANT, lambda key: post(key, [(b"X-Tenant", b"a"), (b"x-tenant", b"b")]), 400, "bad_request"
+    ),
+    "two scopes, asked for": Refused(
+        lambda _: TENANT,
+        lambda key: request(b"GET", responses(key), [(b"X-Tenant", b"a"), (b"x-tenant", b"b")]),
+        400,
+        "bad_request",
+    ),
+    "a forged token": Refused(
+        lambda there: by_token(key_file(there)),
+        lambda key: post(key, [bearer(token(STRANGER))]),
+        401,
+        "token_invalid",
+    ),
+    "a forged token, asking": Refused(
+        lambda there: by_token(key_file(there)),
+        lambda key: request(b"GET", responses(key), [bearer(token(STRANGER))]),
+        401,
+        "token_invalid",
+    ),
+    "no keys for tokens": Refused(
+        lambda there: by_token(str(there / "missing.json")),
+        lambda key: post(key, [bearer(token())]),
+        503,
+        "identity_unavailable",
+        repeats=True,
+    ),
+    "no proof": Refused(
+        lambda _: PROBED, lambda key: request(b"GET", responses(key)), 503, "proof_unavailable", repeats=True
+    ),
+}
+
+
+@every_dialect
+@pytest.mark.parametrize("mode", MODES.values(), ids=MODES)
+async def test_what_a_mode_refuses_is_refused_in_the_dialect_and_nothing_is_sent(
+    origin: Origin, start_proxy: StartProxy, tmp_path: Path, dialect: str, mode: Refused
+) -> None:
+    origin.behave(respond(500))
+    proxy = await start_proxy(**{"idempotency.dialect": dialect, **mode.flags(tmp_path)})
+    reply = await proxy.call(mode.data(new_key()))
+    text = says(dialect, reply, mode.status, mode.code)
+    assert "{" not in text
+    assert (reply.field(b"Retry-After") is not None) == (mode.status == 503)
+    assert (reply.field(b"WWW-Authenticate") is not None) == (mode.status == 401)
+    assert reply.field(b"Idempotency-State") is None
+    told = b"true" if mode.repeats else b"false"
+    assert reply.field(b"Stripe-Should-Retry") == (told if dialect == "stripe" else None)
+    assert [seen.target for seen in origin.requests] == ([b"/me"] if mode.code == "proof_unavailable" else [])
+
+
+@every_dialect
+async def test_a_backend_that_does_not_say_who_may_see_a_record_is_not_asked_to_pay_again(
+    origin: Origin, start_proxy: StartProxy, dialect: str
+) -> None:
+    flags = {"idempotency.dialect": dialect, "idempotency.on_reuse": "replay", **PROBED}
+    proxy = await start_proxy(**flags)
+    key = new_key()
+    assert (await proxy.post(key)).status == 200
+    origin.behave(respond(500))
+    reply = await proxy.post(key)
+    says(dialect, reply, 503, "proof_unavailable")
+    assert reply.field(b"Idempotency-State") == b"completed"
+    assert reply.field(b"Retry-After") == b"1"
+    assert [seen.method for seen in origin.requests] == [b"POST", b"GET"]
+
+
+@every_dialect
+async def test_another_payload_is_refused_in_the_dialect(origin: Origin, start_proxy: StartProxy, dialect: str) -> None:
+    proxy = await start_proxy(**{"idempotency.dialect": dialect, "idempotency.on_mismatch": "reject"})
+    key = new_key()
+    assert (await proxy.post(key)).status == 200
+    reply = await proxy.post(key, body=b"another")
+    says(dialect, reply, 400 if dialect == "stripe" else 422, "idempotency_key_reused")
+    assert reply.field(b"Stripe-Should-Retry") == (b"false" if dialect == "stripe" else None)
+    assert len(origin.requests) == 1
 
 
 async def at_once() -> None:

@@ -9,9 +9,9 @@ from typing import NamedTuple
 
 import pytest
 
-from config.settings import Limits, Upstream
+from config.settings import Idempotency, Limits, Responses, Upstream
 from tests.integration.conftest import Flags, StartProxy
-from tests.support.origin import Behaviour, Origin, after, hang, respond
+from tests.support.origin import Behaviour, Origin, after, hang, raw, respond
 from tests.support.proxy import BODY, PATH, Connection, Proxy, new_key, post, refused, request
 from tests.support.raw import Reply, eventually, exchange, parse
 
@@ -189,13 +189,13 @@ async def test_upstream_connect_timeout_is_a_502_and_the_key_is_free(start_proxy
 
 
 @contextlib.asynccontextmanager
-async def taken(origin: Origin, proxy: Proxy) -> AsyncIterator[asyncio.Event]:
+async def taken(origin: Origin, proxy: Proxy, after_requests: int = 0) -> AsyncIterator[asyncio.Event]:
     """The one connection that there may be is taken, up to the event."""
     gate = asyncio.Event()
     origin.behave(after(gate, respond(200)))
     async with Connection(proxy.port) as client:
         client.send(request(b"GET", b"/"))
-        await origin.until(lambda: origin.requests)
+        await origin.until(lambda: len(origin.requests) > after_requests)
         yield gate
         gate.set()
         assert (await client.reply()).status == 200
@@ -245,6 +245,83 @@ async def test_upstream_max_connections_may_be_used_whatever_upstream_max_waitin
         gate.set()
         replies = await asyncio.gather(*calls)
     assert [reply.status for reply in replies] == [200] * 8
+
+
+# -- who waits for another request -----------------------------------------------------------------------------------
+
+WAIT = {"idempotency.on_concurrent": "wait"}
+
+
+@contextlib.asynccontextmanager
+async def in_progress(origin: Origin, proxy: Proxy) -> AsyncIterator[bytes]:
+    """A key whose first request is at the backend."""
+    key, gate = new_key(), asyncio.Event()
+    origin.behave(after(gate, respond(200)))
+    async with Connection(proxy.port) as client:
+        client.send(post(key))
+        await origin.until(lambda: origin.requests)
+        yield key
+        gate.set()
+        assert (await client.reply()).status == 200
+    assert len(origin.requests) == 1
+
+
+def is_still_in_progress(reply: Reply, kind: str) -> None:
+    refused(reply, 409, kind)
+    assert reply.field(b"Idempotency-State") == b"in_progress"
+    assert reply.field(b"Retry-After")
+
+
+async def test_limits_waiters_one_more_is_a_409_at_once(origin: Origin, start_proxy: StartProxy) -> None:
+    proxy = await start_proxy(**WAIT, **{"limits.waiters": 1})
+    async with in_progress(origin, proxy) as key, Connection(proxy.port) as waiter:
+        waiter.send(post(key))
+        await eventually(lambda: proxy._app._parts.waiting._count == 1)
+        is_still_in_progress(await proxy.call(post(key), within=2), "idempotent_creation_conflict")
+        asks = request(b"GET", b"/responses/%b" % key, [(b"Prefer", b"wait=9")])
+        is_still_in_progress(await proxy.call(asks, within=2), "idempotent_request_in_progress")
+
+
+async def test_idempotency_wait_max_is_a_409_and_the_connection_goes_on(
+    origin: Origin, start_proxy: StartProxy
+) -> None:
+    proxy = await start_proxy(**WAIT, **{"idempotency.wait_max": "150ms"})
+    async with in_progress(origin, proxy) as key, Connection(proxy.port) as waiter:
+        for _ in range(2):
+            waiter.send(post(key))
+            is_still_in_progress(await waiter.reply(), "idempotent_creation_conflict")
+
+
+async def test_responses_wait_max_is_a_409_whatever_was_asked_for(origin: Origin, start_proxy: StartProxy) -> None:
+    proxy = await start_proxy(**{"responses.wait_max": "150ms"})
+    async with in_progress(origin, proxy) as key:
+        asks = request(b"GET", b"/responses/%b" % key, [(b"Prefer", b"wait=60")])
+        is_still_in_progress(await proxy.call(asks, within=2), "idempotent_request_in_progress")
+
+
+PROBED = {"responses.authorize": "probe", "responses.probe": "/me", "idempotency.on_reuse": "replay"}
+
+
+@pytest.mark.parametrize("missing", ["answer", "rest of an answer", "connection"])
+async def test_responses_probe_timeout_is_a_503_and_nothing_is_shown(
+    origin: Origin, start_proxy: StartProxy, missing: str
+) -> None:
+    proxy = await start_proxy(**PROBED, **one_at_a_time(), **{"responses.probe_timeout": "150ms"})
+    key = new_key()
+    assert (await proxy.post(key)).status == 200
+    slow = hang() if missing == "answer" else raw(b"HTTP/1.1 403 No\r\nContent-Length: 9\r\n\r\nhalf")
+    async with contextlib.AsyncExitStack() as stack:
+        if missing == "connection":
+            gate = await stack.enter_async_context(taken(origin, proxy, after_requests=1))
+        else:
+            origin.behave(slow)
+        for data in (request(b"GET", b"/responses/%b" % key), post(key)):
+            is_answer(await proxy.call(data, within=2), (503, "proof_unavailable"), closes=False)
+        if missing == "connection":
+            gate.set()
+    origin.behave(respond(200))
+    assert (await proxy.retrieve(key)).status == 200
+    assert [seen.target for seen in origin.requests].count(PATH) == 1
 
 
 # -- the client's connection -----------------------------------------------------------------------------------------
@@ -310,6 +387,10 @@ def test_no_limit_is_without_its_answer() -> None:
     """A setting that is added here, or there, needs a row, or a test that is named for it."""
     settings = [f"limits.{name}" for name in Limits.model_fields]
     settings += [f"upstream.{name}" for name in Upstream.model_fields if name.startswith("max_") or "timeout" in name]
+    settings += [
+        f"idempotency.{name}" for name in Idempotency.model_fields if name.endswith("_max") and name != "key_max"
+    ]
+    settings += [f"responses.{name}" for name in Responses.model_fields if name.endswith(("_max", "timeout"))]
     tests = [name for name in globals() if name.startswith("test_")]
     for setting in settings:
         if setting in ELSEWHERE:

@@ -17,6 +17,8 @@ from proxy.store.base import (
     Done,
     Found,
     Granted,
+    KeepResult,
+    KeptResult,
     OverruleResult,
     ReadResult,
     SettleResult,
@@ -31,6 +33,7 @@ from proxy.store.redis.cluster import Cluster
 from proxy.store.redis.connection import Identity, Reply
 from proxy.store.redis.durability import wait_for
 from proxy.store.redis.errors import explain
+from proxy.store.redis.kept import Keep, LookUp
 from proxy.store.redis.multiplexer import Multiplexer
 from proxy.store.redis.operations import Claim, Context, Read, name
 from proxy.store.redis.scripts import RELEASE
@@ -148,6 +151,17 @@ class RedisStore:
     def read(self, key_hash: bytes, done: Callable[[ReadResult], None]) -> None:
         """See Store.read."""
         self._topology.send(Read(self._context, key_hash, done, self._now() + self._deadline))
+
+    def keep(
+        self, name: bytes, value: bytes, lifetime: int, done: Callable[[KeepResult], None], *, first: bool = False
+    ) -> None:
+        """See Store.keep."""
+        due = self._now() + self._deadline
+        self._topology.send(Keep(self._prefix + name, value, lifetime, done, due, first=first))
+
+    def kept(self, name: bytes, done: Callable[[KeptResult], None]) -> None:
+        """See Store.kept."""
+        self._topology.send(LookUp(self._prefix + name, done, self._now() + self._deadline))
 
     async def _ask(self, place: str, node: Multiplexer, *words: bytes) -> Reply:
         try:

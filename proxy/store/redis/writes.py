@@ -142,5 +142,7 @@ def overrule(
     due: float,
 ) -> Overrule:
     """See Store.overrule. *due*: monotonic time."""
-    arguments = (name(prefix, attempt.key_hash), attempt.token, b"" if ruling is None else encode(ruling))
+    said = b"" if ruling is None else encode(ruling)
+    times = (b"%d" % attempt.lease, b"%d" % attempt.retention)
+    arguments = (name(prefix, attempt.key_hash), attempt.token, said, *times)
     return Overrule(topology, OVERRULE, attempt.key_hash, arguments, done, due)

@@ -52,6 +52,24 @@ def test_the_flags_set_what_they_say_and_the_status_is_that_of_the_work(
     assert settings.idempotency.key_min == 8
 
 
+def test_a_preset_is_named_by_a_flag_or_in_the_environment(
+    command: tuple[str, list[Settings]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name, seen = command
+    monkeypatch.setenv("IDEMPOTENCY_PROXY_PRESET", "stripe")
+    for flags in ((), ("--preset", "mangopay")):
+        assert run(name, "--upstream", "http://api", *flags).exit_code == 7
+    assert [settings.idempotency.dialect for settings in seen] == ["stripe", "mangopay"]
+    assert [settings.preset for settings in seen] == ["stripe", "mangopay"]
+
+
+@pytest.mark.parametrize("words", [("serve",), ("check",), ("incidents",), ("key", "show", "k" * 16)])
+def test_a_preset_that_there_is_not_ends_each_command_with_status_2(words: tuple[str, ...]) -> None:
+    result = run(*words, "--upstream", "http://api", "--preset", "paypal")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "preset = 'paypal' (by a flag): must be 'none', 'mangopay', 'stripe' or 'ietf'" in result.stderr
+
+
 def test_a_flag_that_is_not_given_leaves_the_file_as_it_is(command: tuple[str, list[Settings]], tmp_path: Path) -> None:
     name, seen = command
     file = tmp_path / "proxy.toml"

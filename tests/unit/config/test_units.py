@@ -3,7 +3,7 @@
 import pytest
 
 from config.settings import Limits, Responses, Upstream
-from config.units import seconds, size
+from config.units import seconds, size, written_seconds, written_size
 
 
 @pytest.mark.parametrize(
@@ -93,6 +93,23 @@ def test_what_is_no_size_is_told_what_one_looks_like(written: object) -> None:
 def test_a_size_over_what_memory_is_for_is_refused() -> None:
     with pytest.raises(ValueError, match="at most 1GiB"):
         size("2GiB")
+
+
+@pytest.mark.parametrize(
+    ("duration", "written"),
+    [(86400.0, "24h"), (5400.0, "90m"), (61.0, "61s"), (1.5, "1500ms"), (0.0, "0ms"), (366 * 86400.0, "8784h")],
+)
+def test_a_duration_is_written_in_the_largest_unit_that_fits(duration: float, written: str) -> None:
+    assert written_seconds(duration) == written
+    assert seconds(written) == duration
+
+
+@pytest.mark.parametrize(
+    ("count", "written"), [(0, "0B"), (1000, "1000B"), (1024, "1KiB"), (1536 * 1024, "1536KiB"), (1024**3, "1GiB")]
+)
+def test_a_size_is_written_in_the_largest_unit_that_fits(count: int, written: str) -> None:
+    assert written_size(count) == written
+    assert size(written) == count
 
 
 def test_a_deadline_is_never_nothing_but_a_wait_may_be() -> None:

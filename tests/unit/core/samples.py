@@ -4,12 +4,16 @@ import re
 from typing import Any
 
 from proxy.core.record import Attempt, Response
+from proxy.core.treatment import Treatment
 
 TOKEN = bytes(range(16))
 TOKEN_UUID = "00010203-0405-4607-8809-0a0b0c0d0e0f"
 """TOKEN as the version 4 UUID that a client sees."""
 FIRST_USED = 1452723935
 URL = b"https://api.example.com/v2.01/acme/payouts/bankwire/"
+
+TREATMENT = Treatment(retention=24 * 3_600_000, release_statuses=frozenset({401, 429}), max_body=1000, max_record=1000)
+"""As by default: a later request is a conflict, whatever it asks for."""
 
 _LINE = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+): ([!-~](?:[ -~]*[!-~])?)")
 

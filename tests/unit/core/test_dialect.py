@@ -18,12 +18,21 @@ UUID_TEXT = "bf6cce22-4c12-454f-ac05-ca20c8683735"
 SUBJECT = Subject(UUID(UUID_TEXT), 1452723935, 1452723944)
 IN_PROGRESS = {Refusal.CONFLICT_IN_PROGRESS, Refusal.STILL_IN_PROGRESS}
 
+CORRECTLY = "This operation is idempotent and it requires correct usage of Idempotency Key."
+THE_DRAFTS = {
+    Refusal.CONFLICT_IN_PROGRESS: "A request with the same Idempotency-Key",
+    Refusal.STILL_IN_PROGRESS: "A request with the same Idempotency-Key",
+    Refusal.KEY_MISSING: CORRECTLY,
+    Refusal.KEY_REUSED: CORRECTLY,
+}
+"""How the texts begin that draft-ietf-httpapi-idempotency-key-header-07 section 2.7 has."""
+
 every_refusal = pytest.mark.parametrize("refusal", Refusal, ids=lambda refusal: refusal.name)
 every_dialect = pytest.mark.parametrize("dialect", DIALECTS)
 
 
 def render(dialect: str, refusal: Refusal, message: str = "What happened, and what to do") -> Rendered:
-    return DIALECTS[dialect].render(refusal, message, SUBJECT)
+    return DIALECTS[dialect].render(refusal, refusal.value._replace(message=message), SUBJECT)
 
 
 def shown(rendered: Rendered) -> dict[str, Any]:
@@ -38,8 +47,24 @@ def test_there_is_a_dialect_for_each_that_can_be_chosen() -> None:
 
 @every_dialect
 @every_refusal
-def test_no_dialect_has_another_status_than_the_table(dialect: str, refusal: Refusal) -> None:
-    assert render(dialect, refusal).status == refusal.value.status
+def test_no_dialect_has_another_status_than_the_table_but_stripe_for_another_payload(
+    dialect: str, refusal: Refusal
+) -> None:
+    """stripe-python 16.1 raises an IdempotencyError for 400 and 404 only."""
+    reused = dialect == "stripe" and refusal is Refusal.KEY_REUSED
+    assert render(dialect, refusal).status == (400 if reused else refusal.value.status)
+
+
+@every_dialect
+@every_refusal
+def test_status_and_type_are_those_of_the_row_that_is_configured(dialect: str, refusal: Refusal) -> None:
+    own = refusal.value._replace(status=418, type="a_teapot")
+    rendered = DIALECTS[dialect].render(refusal, own, SUBJECT)
+    assert rendered.status == (400 if dialect == "stripe" and refusal is Refusal.KEY_REUSED else 418)
+    found = shown(rendered)
+    code = {"mangopay": "Type", "problem": "code", "stripe": "code"}[dialect]
+    in_its_own_words = dialect != "mangopay" and refusal in IN_PROGRESS
+    assert (found.get("error", found)[code] == "a_teapot") is not in_its_own_words
 
 
 @every_dialect
@@ -50,8 +75,8 @@ def test_any_text_comes_through_as_ascii(dialect: str, message: str, refusal: Re
     assert b"\r" not in body
     assert b"\n" not in body
     found = json.loads(body)
-    if dialect == "problem" and refusal in IN_PROGRESS:
-        assert found["detail"].startswith("A request with the same Idempotency-Key")  # the draft's own text
+    if dialect == "problem" and refusal in THE_DRAFTS:
+        assert found["detail"].startswith(THE_DRAFTS[refusal])
     else:
         assert message in found.get("error", found).values()
 
@@ -101,12 +126,27 @@ class TestProblem:
                 b' "code": "idempotent_request_in_progress"}',
             )
 
-    def test_a_key_that_was_used_has_the_drafts_title_and_its_own_truth(self) -> None:
+    def test_a_key_that_was_used_has_its_own_title_and_its_own_truth(self) -> None:
         for refusal in (Refusal.CONFLICT_COMPLETED, Refusal.CONFLICT_UNKNOWN):
             found = shown(render("problem", refusal, refusal.value.message))
-            assert found["title"] == "Idempotency-Key is already used"
+            assert found["title"] == "A response was already given for this Idempotency-Key"
             assert found["detail"] == refusal.value.message
             assert found["code"] == "idempotent_creation_conflict"
+
+    @pytest.mark.parametrize(
+        ("refusal", "title", "detail"),
+        [
+            (Refusal.KEY_MISSING, "Idempotency-Key is missing", CORRECTLY),
+            (
+                Refusal.KEY_REUSED,
+                "Idempotency-Key is already used",
+                f"{CORRECTLY} Idempotency Key MUST not be reused across different payloads of this operation.",
+            ),
+        ],
+    )
+    def test_title_and_text_are_the_drafts_word_by_word(self, refusal: Refusal, title: str, detail: str) -> None:
+        found = shown(render("problem", refusal))
+        assert (found["title"], found["detail"]) == (title, detail)
 
     @every_refusal
     def test_every_refusal_has_the_members_of_rfc_9457_and_its_code(self, refusal: Refusal) -> None:
@@ -130,7 +170,10 @@ class TestProblem:
 INVALID, CONFLICT, OURS = "invalid_request_error", "idempotency_error", "api_error"
 STRIPE = {
     "KEY_INVALID": (INVALID, "idempotency_key_invalid", "false"),
+    "KEY_MISSING": (INVALID, "idempotency_key_missing", "false"),
+    "SCOPE_UNCLEAR": (INVALID, "bad_request", "false"),
     "BAD_REQUEST": (INVALID, "bad_request", "false"),
+    "UNIDENTIFIED": (INVALID, "token_invalid", "false"),
     "KEY_NOT_FOUND": (INVALID, "idempotency_key_not_found", "false"),
     "METHOD_REFUSED": (INVALID, "bad_request", "false"),
     "REQUEST_TIMEOUT": (INVALID, "request_timeout", "false"),
@@ -140,11 +183,14 @@ STRIPE = {
     "STILL_IN_PROGRESS": (CONFLICT, "idempotency_key_in_use", "true"),
     "TOO_LARGE": (INVALID, "request_too_large", "false"),
     "URI_TOO_LONG": (INVALID, "uri_too_long", "false"),
+    "KEY_REUSED": (CONFLICT, "idempotency_key_reused", "false"),
     "EXPECTATION_FAILED": (INVALID, "bad_request", "false"),
     "FIELDS_TOO_LARGE": (INVALID, "header_fields_too_large", "false"),
     "TRANSFER_CODING": (OURS, "bad_request", "false"),
     "UNREACHABLE": (OURS, "upstream_unreachable", "true"),
     "STORE_UNAVAILABLE": (OURS, "store_unavailable", "true"),
+    "IDENTITY_UNAVAILABLE": (OURS, "identity_unavailable", "true"),
+    "PROOF_UNAVAILABLE": (OURS, "proof_unavailable", "true"),
     "OVERLOADED": (OURS, "overloaded", "true"),
     "DRAINING": (OURS, "draining", "true"),
     "OUTCOME_UNKNOWN": (OURS, "upstream_outcome_unknown", "false"),
@@ -178,4 +224,5 @@ class TestStripe:
         """Once more, from the table's own words."""
         repeated = {refusal for refusal in Refusal if STRIPE[refusal.name][2] == "true"}
         assert repeated >= {refusal for refusal in Refusal if refusal.value.retry_after is not None}
-        assert all("Nothing was sent" in refusal.value.message for refusal in repeated - IN_PROGRESS)
+        unsent = repeated - IN_PROGRESS - {Refusal.PROOF_UNAVAILABLE}  # which is of a key that is taken
+        assert all("Nothing was sent" in refusal.value.message for refusal in unsent)

@@ -93,6 +93,16 @@ class TestHashes:
         assert Hasher(b"").key(UUID).hex() == "dc33195400393bae0dcbfa1363b6aa28"
         assert Hasher(b"secret").key(UUID).hex() == "5ab7458ca408541f10d48088ae9c1902"
 
+    def test_the_name_of_a_key_in_a_scope_is_the_same_in_every_release(self) -> None:
+        assert Hasher(b"secret").key(UUID, b"+4:acme").hex() == "cb5523a8a48355d280de9a07a156d95f"
+
+    def test_no_scope_is_as_if_there_were_none(self) -> None:
+        assert Hasher(b"secret").key(UUID, b"") == Hasher(b"secret").key(UUID)
+
+    def test_a_key_that_looks_like_a_scope_and_a_key_is_another(self) -> None:
+        """The key rule may allow it."""
+        assert Hasher(b"").key(UUID, b"+4:acme") != Hasher(b"").key(b"+4:acme" + UUID)
+
     def test_the_proof_of_a_credential_is_the_same_in_every_release(self) -> None:
         proof = Hasher(b"secret").credential(b"authorization", b"Bearer abc")
         assert proof.hex() == "927e54173d788b85b502d970ab4a6ed0"

@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.core.lifecycle import State
-from proxy.core.record import Record, values
+from proxy.core.record import Record, values, without_fields
+from proxy.core.ruling import is_ruling, ruling
 from tests.unit.core.samples import FIRST_USED, attempt, response
 
 DAY = 24 * 3600
@@ -75,3 +76,27 @@ def test_each_value_is_found_under_its_name_and_nowhere_else(pairs: list[tuple[b
     for name, _ in pairs:
         expected = [value for other, value in pairs if other.lower() == name.lower()]
         assert values(fields, name.lower()) == expected
+
+
+def test_fields_are_left_out_by_their_names_whatever_their_case_and_however_often() -> None:
+    left = without_fields(FIELDS, {b"set-cookie", b"x-empty", b"content"})
+    assert left == b"Content-Type: application/json\r\nX-Url: https://a:1/b\r\n"
+    assert without_fields(FIELDS, ()) == FIELDS
+    assert without_fields(b"", {b"set-cookie"}) == b""
+
+
+@given(st.lists(st.tuples(tokens, contents), max_size=20))
+def test_what_is_left_out_is_gone_and_all_else_is_as_it_was(pairs: list[tuple[bytes, bytes]]) -> None:
+    names = {name.lower() for name, _ in pairs[::2]}
+    fields = b"".join(b"%b: %b\r\n" % pair for pair in pairs)
+    left = b"".join(b"%b: %b\r\n" % pair for pair in pairs if pair[0].lower() not in names)
+    assert without_fields(fields, names) == left
+
+
+def test_an_operators_word_is_a_completed_record_that_is_known_as_one() -> None:
+    """It is the attempt's in all but the token: whoever knew that one is a stranger now."""
+    word = ruling(attempt(fingerprint=b"f" * 16), response(), b"12345678")
+    assert is_ruling(word)
+    assert (word.state, word.response) == (State.COMPLETED, response())
+    assert word.attempt == attempt(fingerprint=b"f" * 16, token=b"operator12345678")
+    assert not is_ruling(Record(attempt(), State.COMPLETED, response()))

@@ -98,7 +98,7 @@ class TestFile:
         [
             ("CREATE TABLE theirs (a)", "another program"),
             ("PRAGMA application_id = 7", "another program"),
-            ("PRAGMA user_version = 3", "another release"),
+            ("PRAGMA user_version = 4", "another release"),
             ("PRAGMA user_version = 0", "another release"),
         ],
     )

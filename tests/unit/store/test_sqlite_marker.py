@@ -4,18 +4,29 @@ import sqlite3
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, closing
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from proxy.core.lifecycle import State
 from proxy.deadlines import Deadlines
-from proxy.store.base import Absent, ClaimResult, Done, Found, Granted, StoreRefused, StoreUnavailable, Unavailable
+from proxy.store.base import (
+    Absent,
+    ClaimResult,
+    Done,
+    Found,
+    Granted,
+    Kept,
+    StoreRefused,
+    StoreUnavailable,
+    Unavailable,
+)
 from proxy.store.codec import encode
 from proxy.store.marker import FORGOTTEN
 from proxy.store.sqlite import SqliteStore
 from tests.support.raw import eventually
-from tests.support.stores import HOUR, Asked, claim_of, completed, now_ms
+from tests.support.stores import HOUR, Asked, answer, claim_of, completed, now_ms
 
 DEADLINE = 0.3
 BEFORE = (
@@ -63,7 +74,7 @@ async def test_a_file_of_the_release_before_is_taken_over_with_its_records(path:
     store = await open_store()
     assert await store.read(old.attempt.key_hash) == Found(old, State.COMPLETED)
     assert await store.claim(claim_of()) == Granted()
-    assert execute(path, "PRAGMA user_version") == [(2,)]
+    assert execute(path, "PRAGMA user_version") == [(3,)]
     assert execute(path, "SELECT count(*) FROM note") == [(1,)]
 
 
@@ -107,3 +118,17 @@ async def test_a_grant_that_is_found_after_the_deadline_is_none(open_store: Open
         return await store.read(claim.attempt.key_hash) == Absent()
 
     await eventually(withdrawn)
+
+
+async def test_a_file_of_the_release_with_markers_gets_a_place_for_what_is_kept(
+    path: Path, open_store: OpenStore
+) -> None:
+    old = completed(claim_of())
+    note = "CREATE TABLE note (name TEXT PRIMARY KEY, value BLOB NOT NULL)"
+    execute(path, *BEFORE, note, "PRAGMA user_version = 2")
+    execute(path, "INSERT INTO record VALUES (?, ?, ?)", values=(old.attempt.key_hash, now_ms() + HOUR, encode(old)))
+    store = await open_store()
+    assert await answer(partial(store.store.keep, b"dictionary:01234567", b"value", HOUR)) == Done()
+    assert await answer(partial(store.store.kept, b"dictionary:01234567")) == Kept(b"value")
+    assert await store.read(old.attempt.key_hash) == Found(old, State.COMPLETED)
+    assert execute(path, "PRAGMA user_version") == [(3,)]

@@ -245,7 +245,7 @@ def _viewed(body: bytes) -> object:
 
 def _slow_down(proxy: Proxy, seconds: float) -> None:
     """Its store does what it does, and tells of it so much later."""
-    store = proxy._app.store
+    store = proxy._app.store.beneath
     assert isinstance(store, MemoryStore)
     at_once: Callable[[Any, Callable[[Any], None]], None] = store._answer
 
