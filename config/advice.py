@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator
 
-from config.settings import Settings
+from config.load import preset
+from config.settings import Rule, Settings
 from proxy.core.path import Pattern
 
 
@@ -10,6 +11,12 @@ def advice(settings: Settings) -> Iterator[str]:
     """A sentence each."""
     yield from _of_scopes(settings)
     yield from _of_proofs(settings)
+    yield from _of_rules(settings)
+    if settings.limits.drain_timeout <= settings.lease:
+        yield (
+            f"limits.drain_timeout, {settings.limits.drain_timeout:g}s, is not longer than the lease,"
+            f" {settings.lease:g}s: a stop would cut payments under way; their outcome would be unknown"
+        )
     encrypted = settings.record.encryption_keys or settings.record.encryption_keys_file
     if encrypted and not settings.store.hash_secret.get_secret_value():
         yield (
@@ -21,12 +28,24 @@ def advice(settings: Settings) -> Iterator[str]:
 def _of_scopes(settings: Settings) -> Iterator[str]:
     own = settings.scope
     if "credential" in own.of:
+        certificate = " or certificate" if settings.tls.client_certificates != "none" else ""
         yield (
-            'scope.from has "credential": for static API keys only. A client whose token is renewed between a request'
-            " and its retry pays twice"
+            f'scope.from has "credential": for static API keys only. A client whose token{certificate} is renewed'
+            " between a request and its retry pays twice"
         )
-    if "header" in own.of:
-        yield f'scope.from has "header": whoever can write {own.header} chooses the scope. Let a proxy in front set it'
+    if "header" in own.of and not {"credential", "jwt"}.intersection(own.of):
+        names = ", ".join(own.header)
+        yield f'scope.from has "header": whoever can write {names} chooses the scope. Let a proxy in front set it'
+
+
+def _of_rules(settings: Settings) -> Iterator[str]:
+    """Rules are one setting: with rules of one's own those of a preset are gone."""
+    given = [Rule.model_validate(rule) for rule in preset(settings.preset).get("rules", ())]
+    if lost := [rule for rule in given if rule not in settings.rules]:
+        yield (
+            f"rules stand in the place of those of the preset {settings.preset}, and are without"
+            f" {'; '.join(map(str, lost))}: repeat them, or what they leave alone is guarded and recorded"
+        )
 
 
 def _of_proofs(settings: Settings) -> Iterator[str]:

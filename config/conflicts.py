@@ -72,7 +72,8 @@ def _keys(settings: Settings) -> Iterator[Conflict]:
             f"the shortest key, {own.key_min}, must not be longer than the longest, {own.key_max}",
         )
     fields = {name.lower(): "responses.credential_headers" for name in settings.responses.credential_headers}
-    for setting, name in (("idempotency.header", own.header), ("scope.header", settings.scope.header)):
+    given = [("idempotency.header", own.header), *(("scope.header", name) for name in settings.scope.header)]
+    for setting, name in given:
         other = fields.setdefault(name.lower(), setting)
         if other != setting:
             yield Conflict((setting, other), f"{name} cannot be both: one field, one meaning")
@@ -85,6 +86,14 @@ def _limits(settings: Settings) -> Iterator[Conflict]:
             ("limits.head", "limits.request_line"),
             f"a head of {limits.head} bytes must have room for a request line of {limits.request_line}",
         )
+    sizes = {"limits.body": limits.body}
+    sizes |= {f"rules[{number}].body": rule.body for number, rule in enumerate(settings.rules, 1) if rule.body}
+    for name, size in sizes.items():
+        if size > limits.bodies:
+            yield Conflict(
+                (name, "limits.bodies"),
+                f"a body of {size} bytes would never be let in where all together may have {limits.bodies}",
+            )
     waiting = [f"rules[{number}]" for number, rule in enumerate(settings.rules, 1) if rule.on_concurrent == "wait"]
     if settings.idempotency.on_concurrent == "wait":
         waiting.insert(0, "idempotency")
@@ -161,7 +170,7 @@ def _scope(settings: Settings) -> Iterator[Conflict]:
             ("scope.path", "scope.from"),
             'scope.path has no effect: scope.from has no "path", and there is no responses.probe',
         )
-    if own.path and "path" in own.of:
+    if own.path and ("path" in own.of or Pattern(settings.responses.probe or "/").names):
         for path in settings.responses.paths:
             why = _outside(own.path, path)
             if why is not None:

@@ -79,12 +79,18 @@ def load(config_file: Path | None, flags: Mapping[str, Any]) -> Settings:
     return settings
 
 
+def preset(name: str) -> Sections:
+    """What the preset *name* says; that of "none" is nothing."""
+    if name not in _PRESETS:
+        return {}
+    return tomllib.loads(files("config").joinpath("presets", f"{name}.toml").read_text("utf-8"))
+
+
 def _preset(layers: Sequence[Layer]) -> Iterator[Layer]:
     """What the preset that they name says, if there is one of that name."""
     name = _merged(layers).get("preset")
     if isinstance(name, str) and name in _PRESETS:
-        text = files("config").joinpath("presets", f"{name}.toml").read_text("utf-8")
-        yield Layer(lambda _: f"in the preset {name}", tomllib.loads(text))
+        yield Layer(lambda _: f"in the preset {name}", preset(name))
 
 
 def _read(config_file: Path) -> Sections:

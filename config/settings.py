@@ -4,14 +4,15 @@
 Durations are in seconds and sizes in bytes here; people write them as `24h` and `1MiB` (`units.py`).
 """
 
-from collections.abc import Iterator
-from typing import Annotated, Literal, TypeGuard, get_args
+import json
+from collections.abc import Callable, Iterator, Mapping
+from typing import Annotated, Any, Literal, TypeGuard, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
 from pydantic.fields import FieldInfo
 
 from config.templates import PathPattern, PathPrefix, PathTemplate, ResponsePath
-from config.units import DAY, KIB, MIB, MINUTE, Duration, DurationOrNone, Size
+from config.units import DAY, KIB, MIB, MINUTE, Duration, DurationOrNone, Size, written_seconds, written_size
 from config.urls import (
     Address,
     JwksLocation,
@@ -40,10 +41,10 @@ from config.values import (
     NonEmptyList,
     ReleaseStatus,
     RingKeys,
+    ScopeHeaders,
     ScopeParts,
     Text,
     Token,
-    TokenOrNone,
     UnknownKeyStatus,
     from_json,
 )
@@ -53,6 +54,11 @@ Head = Annotated[Size, Field(ge=256, le=MIB)]
 ResponseHead = Annotated[Size, Field(ge=256, le=64 * KIB)]  # a record gives a field's name 64 KiB
 KeyLength = Annotated[Count, Field(le=1024)]
 Name = Annotated[Text, Field(min_length=1)]
+_WRITTEN: Mapping[str, Callable[[Any], object]] = {
+    "retention": written_seconds,
+    "body": written_size,
+    "record": written_size,
+}
 OnReuse = Literal["conflict", "replay"]
 OnConcurrent = Literal["conflict", "wait"]
 OnMismatch = Literal["conflict", "reject"]
@@ -208,6 +214,12 @@ class Rule(Section):
     record: Size | None = None
     """In the place of record.max_body."""
 
+    def __str__(self) -> str:
+        """As it is written, on one line: what is set, and nothing else."""
+        said = {name: getattr(self, name) for name in type(self).model_fields if name in self.model_fields_set}
+        shown = {name: _WRITTEN[name](value) if name in _WRITTEN else value for name, value in said.items()}
+        return ", ".join(f"{name} = {json.dumps(value)}" for name, value in shown.items())
+
 
 Rules = Annotated[tuple[Rule, ...], BeforeValidator(from_json)]
 
@@ -218,13 +230,14 @@ class Scope(Section):
 
     of: ScopeParts = Field(default=(), alias="from")
     """What makes a scope: "none" (one for all), or one or several of "path" (the captures of scope.path), "header" (the
-    value of scope.header), "jwt" (the claim scope.claim of a verified token) and "credential" (API keys that do not
+    values of scope.header), "jwt" (the claim scope.claim of a verified token) and "credential" (API keys that do not
     change: with a token that is renewed a client's retry is a new payment)."""
     path: PathPrefix = ""
     """The beginning of paths, as a template: /{_}/{client}/. {_} matches and does not count, so that one client's
     /V3.0/ and /v2.01/ are one scope. Captures are compared as the paths of rules are."""
-    header: TokenOrNone = ""
-    """The field whose value is the scope. Only where a proxy in front sets it: who can write it chooses their scope."""
+    header: ScopeHeaders = ()
+    """The field whose value is the scope, or a list of several. Only where a proxy in front sets them, or together with
+    "jwt" or "credential": who can write them chooses their scope."""
     claim: Name = "sub"
     """The claim of a token (see [jwt]) that says whose it is, and stays when the token is renewed."""
 

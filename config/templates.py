@@ -8,6 +8,8 @@ from pydantic import AfterValidator
 from proxy.core.path import Pattern, template_problem
 
 ANY_REST = "**"
+_SENT = re.compile(r"[A-Za-z0-9._~!$&'()+,=:@/{}-]*")
+"""Of the characters of a path (RFC 3986 §3.3: pchar and /) those that a template may have, and its braces."""
 
 
 def path_pattern(value: str) -> str:
@@ -26,9 +28,11 @@ def path_prefix(value: str) -> str:
 
 
 def path_template(value: str) -> str:
-    """A path with captures that is filled in; empty: none; raise ValueError."""
+    """A path with captures that is filled in, and sent as it is then; empty: none; raise ValueError."""
     if value and "{_}" in _without_rest(value):
         raise ValueError("must name its captures, as /v2.01/{client}/clients: nothing is known to fill in for {_}")
+    if _SENT.fullmatch(value) is None:
+        raise ValueError("must have nothing but captures, slashes, letters, digits and -._~!$&'()+,=:@ (RFC 3986 §3.3)")
     return value
 
 

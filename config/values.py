@@ -14,6 +14,12 @@ T = TypeVar("T")
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _UNGUARDABLE = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "CONNECT"})
+GUARDABLE = (
+    "POST", "PUT", "PATCH", "DELETE", "ACL", "BIND", "CHECKOUT", "COPY", "LINK", "LOCK", "MERGE", "MKACTIVITY",
+    "MKCALENDAR", "MKCOL", "MOVE", "PROPFIND", "PROPPATCH", "QUERY", "REBIND", "REPORT", "SEARCH", "UNBIND", "UNLINK",
+    "UNLOCK",
+)  # fmt: skip
+"""The methods that are served, `proxy.http1.message.METHODS`, but for those that change nothing."""
 _NEVER_IN_A_KEY = frozenset({*range(0x20), *b',"/', *range(0x7F, 0x100)})
 _SECRET_BYTES = 64  # of a blake2b key
 _RING_KEY_BYTES, _LARGEST_KEY_ID = 32, 255
@@ -53,6 +59,8 @@ def method(value: str) -> str:
         raise ValueError("must be in capitals, as methods are on the wire")
     if value in _UNGUARDABLE:
         raise ValueError(f"must be a method that changes something, none of {', '.join(sorted(_UNGUARDABLE))}")
+    if value not in GUARDABLE:
+        raise ValueError(f"must be a method that is served here, one of {', '.join(GUARDABLE)}")
     return value
 
 
@@ -96,6 +104,22 @@ def scope_parts(value: object) -> tuple[str, ...]:
     if not all(part in _SCOPE_PARTS for part in given):
         raise ValueError('must be "none", or one or several of "path", "header", "jwt" and "credential"')
     return tuple(part for part in _SCOPE_PARTS if part in nothing_twice(tuple(given)))
+
+
+def scope_headers(value: object) -> object:
+    """The fields that make a scope: a name, or several; empty: none; raise ValueError."""
+    if value == "":
+        return ()
+    return [value] if isinstance(value, str) and not value.startswith("[") else from_json(value)
+
+
+def told_apart(values: tuple[str, ...]) -> tuple[str, ...]:
+    """Names of fields, always in the same order: ["B", "A"] must not make other names for records than ["A", "B"];
+    raise ValueError."""
+    ordered = sorted(values, key=lambda name: name.lower().replace("_", "-"))
+    if len({name.lower().replace("_", "-") for name in ordered}) != len(ordered):
+        raise ValueError("must have nothing twice: case, and _ for a dash, tell no fields apart")
+    return tuple(ordered)
 
 
 def key_chars(value: str) -> str:
@@ -228,7 +252,7 @@ Algorithm = Literal[
 """Signatures by a private key (RFC 7518 §3.1, RFC 8037): with a shared secret, who verifies could sign."""
 ScopePart = Literal["path", "header", "jwt", "credential"]
 ScopeParts = Annotated[tuple[ScopePart, ...], BeforeValidator(scope_parts), PlainSerializer(lambda it: it or "none")]
-TokenOrNone = Annotated[str, AfterValidator(lambda value: value and token(value))]
+ScopeHeaders = Annotated[tuple[Token, ...], BeforeValidator(scope_headers), AfterValidator(told_apart)]
 DroppedField = Annotated[Token, AfterValidator(dropped_field)]
 MarkerField = Annotated[Token, AfterValidator(marker_field)]
 UnknownKeyStatus = Annotated[Number, AfterValidator(unknown_key_status)]

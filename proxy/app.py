@@ -149,7 +149,7 @@ class App:
 
     async def stop(self, hurry: asyncio.Event) -> None:
         """Take no new requests, end those under way within the drain timeout (or until *hurry*), and let go."""
-        self._gateway.draining = True
+        self._gateway.draining = self._parts.waiting.draining = True
         if self._listener is not None:
             self._listener.close()
         if self._handshakes is not None:

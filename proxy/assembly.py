@@ -70,6 +70,7 @@ def terms(settings: Settings) -> Terms:
         settle_wait=SETTLE_WAIT,
         body_timeout=settings.limits.body_timeout,
         dropped=frozenset(_lower(settings.record.drop_headers)),
+        by_host=settings.upstream.host == "preserve",
         prove=settings.responses.authorize != "none",
         replay_header=settings.idempotency.replay_header,
         repeat_wait_max=settings.idempotency.wait_max,
@@ -94,11 +95,12 @@ def fingerprint(settings: Settings) -> bytes:
     """Of all that turns a request into the name of a record. Which keys are taken at all (their length and characters)
     is not among it: it may change, and a key that was used keeps its name."""
     own, names = settings.scope, [settings.idempotency.header.lower()]
-    ways = {"path": own.path, "header": own.header.lower(), "jwt": own.claim, "credential": ""}
+    ways = {"path": [own.path], "header": [name.lower() for name in own.header], "jwt": [own.claim], "credential": [""]}
     for part in own.of:
-        names += [part, ways[part]]
-        if part == "credential":
-            names += [name.lower() for name in settings.responses.credential_headers]
+        names += [text for way in ways[part] for text in (part, way)]
+    if "credential" in own.of:  # the last part: what follows is of it
+        names += [name.lower() for name in settings.responses.credential_headers]
+        names += ["a client certificate"] if settings.tls.client_certificates != "none" else []  # no field has blanks
     return hasher(settings).fingerprint(*names)
 
 
@@ -193,9 +195,7 @@ def forwarding(settings: Settings, tokens: Tokens) -> Forwarding:
 
 def _ours(settings: Settings) -> list[str]:
     """The fields by which a request and its sender are known, the key's first. The API must see the same of them."""
-    names = [settings.idempotency.header, *settings.responses.credential_headers]
-    if settings.scope.header:
-        names.append(settings.scope.header)
+    names = [settings.idempotency.header, *settings.responses.credential_headers, *settings.scope.header]
     if settings.jwt.keys:
         names.append("Authorization")
     return names
@@ -208,7 +208,7 @@ def _lower(names: Iterable[str]) -> list[bytes]:
 def watched(settings: Settings) -> Watched:
     """The fields of a request that somebody looks at."""
     names = _lower(_ours(settings))
-    return Watched([*REQUEST_FIELDS, b"content-type", *names, *lookalikes(names[0])])
+    return Watched([*REQUEST_FIELDS, b"content-type", *names, *(alike for name in names for alike in lookalikes(name))])
 
 
 def policy(settings: Settings) -> Policy:
@@ -258,7 +258,7 @@ def identifier(settings: Settings, verifier: Verifier | None) -> Identifier:
         settings.scope.of,
         settings.responses.authorize,
         path=scope_path(settings),
-        header=settings.scope.header.lower().encode("ascii"),
+        headers=_lower(settings.scope.header),
         verifier=verifier,
         by_host=settings.upstream.host == "preserve",
     )
@@ -316,7 +316,7 @@ def answers(settings: Settings) -> Answers:
         "key_min": own.key_min,
         "key_max": own.key_max,
         "key_chars": own.key_chars,
-        "scope_header": settings.scope.header,
+        "scope_header": " and one ".join(settings.scope.header),
     }
     unknown = Refusal.KEY_NOT_FOUND.value._replace(status=responses.unknown_key_status, type=responses.unknown_key_type)
     return Answers(own.dialect, texts, responses.paths[0], {Refusal.KEY_NOT_FOUND: unknown})

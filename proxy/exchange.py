@@ -138,11 +138,15 @@ class Exchange:
         self._phase = _CLAIMING
         head = self._reply.head
         if self._treatment.compares:
-            content_type = b", ".join(head.values(b"content-type"))
             self._request = [b"".join(self._request)]
-            make = self._parts.fingerprints.make
-            self._fingerprint = make(head.method, head.target, content_type, self._request[0])
+            self._fingerprint = self._made(head, self._request[0])
         self._parts.identifier.identify(head, self._peer, self._identified)
+
+    def _made(self, head: RequestHead, body: bytes) -> bytes:
+        """The fingerprint."""
+        content_type = b", ".join(head.values(b"content-type"))
+        target = b"//%b%b" % (head.host.lower(), head.target) if self._parts.terms.by_host else head.target
+        return self._parts.fingerprints.make(head.method, target, content_type, body)
 
     def _identified(self, identity: Identity | Refusal) -> None:
         """May it go?"""
@@ -195,7 +199,10 @@ class Exchange:
     def again(self) -> None:
         """See `repeat.Contender`."""
         self._client.hand_over(self)
-        self._claim()
+        if self._parts.waiting.draining:  # what begins now may outlast the stop
+            self._turn_away(Refusal.DRAINING)
+        else:
+            self._claim()
 
     def over(self) -> None:
         """See `repeat.Contender`."""
@@ -407,7 +414,8 @@ class Exchange:
             return
         self._phase, self.deadline = _OVER, NEVER
         self._parts.deadlines.discard(self)
-        self._parts.waiting.settled(self._attempt.key_hash)
+        waiting = self._parts.waiting
+        (waiting.released if self._released else waiting.settled)(self._attempt.key_hash)
         match self._outcome:
             case Responded(response):
                 self._pass_on(response)

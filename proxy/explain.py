@@ -1,13 +1,12 @@
 """`idempotency-proxy check --explain METHOD PATH`: what would be done with such a request, and why. Nothing is
 connected to; the rules are asked that decide when the proxy runs."""
 
-import json
 from collections.abc import Iterator
 from typing import NamedTuple
 
 import click
 
-from config.settings import Rule, Settings
+from config.settings import Settings
 from config.units import written_seconds, written_size
 from proxy import assembly
 from proxy.core.path import normalised
@@ -61,7 +60,7 @@ def _rule(settings: Settings, policy: Policy, question: Question) -> Lines:
     if applies is None:
         yield "rule", "none applies" if settings.rules else "there are none"
     else:
-        yield "rule", f"rules[{applies + 1}] applies: {_text(settings.rules[applies])}"
+        yield "rule", f"rules[{applies + 1}] applies: {settings.rules[applies]}"
     for number, own in enumerate(settings.rules[:applies], 1):
         rule = assembly.rule(settings, own)
         if rule.pattern.match(question.normal) is None:
@@ -69,13 +68,6 @@ def _rule(settings: Settings, policy: Policy, question: Question) -> Lines:
         else:
             methods = ", ".join(sorted(method.decode() for method in rule.methods))
             yield "", f"rules[{number}] does not: it is for {methods}"
-
-
-def _text(rule: Rule) -> str:
-    written = {"retention": written_seconds, "body": written_size, "record": written_size}
-    said = {name: getattr(rule, name) for name in type(rule).model_fields if name in rule.model_fields_set}
-    shown = {name: written.get(name, lambda value: value)(value) for name, value in said.items()}
-    return ", ".join(f"{name} = {json.dumps(value)}" for name, value in shown.items())
 
 
 def _guard(settings: Settings, policy: Policy, question: Question) -> Lines:
@@ -108,9 +100,9 @@ def _treatment(treatment: Treatment, settings: Settings) -> Lines:
 def _scope(settings: Settings, question: Question) -> Lines:
     own = settings.scope
     of = {
-        "header": f"the value of {own.header}",
+        "header": "; ".join(f"the value of {name}" for name in own.header),
         "jwt": f"the claim {own.claim} of the verified token",
-        "credential": f"the first of {', '.join(settings.responses.credential_headers)}",
+        "credential": _credential(settings),
     }
     said = [_captures(settings, question) if part == "path" else of[part] for part in own.of]
     yield "scope", "; ".join(said) or "one for all"
@@ -124,10 +116,15 @@ def _captures(settings: Settings, question: Question) -> str:
     return ", ".join(f"{name} = {value}" for name, value in zip(pattern.names, values))
 
 
+def _credential(settings: Settings) -> str:
+    certificate = ", else the client certificate" if settings.tls.client_certificates != "none" else ""
+    return f"the first of {', '.join(settings.responses.credential_headers)}{certificate}"
+
+
 def _proof(settings: Settings) -> Lines:
     own = settings.responses
     to = {
-        "credential": f"who presents the first request's credential, the first of {', '.join(own.credential_headers)}",
+        "credential": f"who presents the first request's credential, {_credential(settings)}",
         "jwt": f"who presents a verified token with the first request's {settings.scope.claim}",
         "probe": f"whom the API lets see {own.probe}",
         "none": "whoever knows the key",

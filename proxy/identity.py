@@ -2,6 +2,7 @@
 its record."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import NamedTuple, assert_never
 
 from proxy.bearer.verifier import NoKeys, Rejected, Verdict, Verified, Verifier
@@ -10,6 +11,7 @@ from proxy.core.path import Pattern, normalised
 from proxy.core.refusal import Refusal
 from proxy.core.scope import NO_SCOPE, folded, joined
 from proxy.credential import credential
+from proxy.http1.fields import lookalikes
 from proxy.http1.forward import Peer
 from proxy.http1.message import RequestHead
 
@@ -35,9 +37,13 @@ class Known(NamedTuple):
     claim: bytes | None
 
 
+Part = Callable[[Known], bytes | None]
+"""Reads one part of a scope; None: the request has none of it."""
+
+
 class Identifier:
     """*parts*: what makes a scope, in this order; *authorize*: what is the proof (as in the settings). *path*,
-    *header* (lower case), *verifier*: where one of them needs it."""
+    *headers* (lower case), *verifier*: where one of them needs it."""
 
     def __init__(
         self,
@@ -47,21 +53,26 @@ class Identifier:
         authorize: str = "credential",
         *,
         path: Pattern | None = None,
-        header: bytes = b"",
+        headers: Sequence[bytes] = (),
         verifier: Verifier | None = None,
         by_host: bool = False,
     ) -> None:
         self._hasher = hasher
         self._credential_headers = credential_headers
         self._path = path
-        self._header = header
         self._verifier = verifier
         self._by_host = by_host
         self._strict = "jwt" in parts
         """Whether who has a token that is not valid has no scope: then nothing can be done for it."""
-        self._exclusive = header if "header" in parts else b""
-        made = {"path": self._of_path, "header": self._of_header, "jwt": _of_claim, "credential": self._of_credential}
-        self._parts: list[Callable[[Known], bytes | None]] = [made[part] for part in parts]
+        self._headers = headers if "header" in parts else ()
+        self._confused = [like for name in self._headers for like in lookalikes(name)]
+        made: dict[str, Sequence[Part]] = {
+            "path": [self._of_path],
+            "header": [partial(_of_header, name) for name in self._headers],
+            "jwt": [_of_claim],
+            "credential": [self._of_credential],
+        }
+        self._parts = [read for part in parts for read in made[part]]
         proofs = {"jwt": self._claimed, "probe": self._captured}
         self._prove: Callable[[Known], bytes] = proofs.get(authorize, self._credential)
         self._plain = not parts and authorize in ("credential", "none")
@@ -70,7 +81,7 @@ class Identifier:
         """Call *done* once: at once, or when a token's signature can be verified."""
         if self._plain:
             done(Identity(NO_SCOPE, credential(self._hasher, self._credential_headers, head, peer.certificate)))
-        elif self._exclusive and len(head.values(self._exclusive)) > 1:
+        elif self._headers and self._unclear(head):
             done(Refusal.SCOPE_UNCLEAR)
         elif self._verifier is None or (token := _token(head)) is None:
             done(self._identity(Known(head, peer, None)))
@@ -90,6 +101,11 @@ class Identifier:
             case _:
                 assert_never(verdict)
 
+    def _unclear(self, head: RequestHead) -> bool:
+        """Whether a field of the scope is there twice, or as a backend may take it for there: it believes one of them,
+        and which is not known."""
+        return any(len(head.values(name)) > 1 for name in self._headers) or any(map(head.values, self._confused))
+
     def _identity(self, known: Known) -> Identity:
         scope = joined([part(known) for part in self._parts]) if self._parts else NO_SCOPE
         return Identity(scope, self._prove(known))
@@ -99,9 +115,6 @@ class Identifier:
     def _of_path(self, known: Known) -> bytes | None:
         captures = self._captures(known)
         return None if captures is None else joined(folded(capture) for capture in captures)
-
-    def _of_header(self, known: Known) -> bytes | None:
-        return next(iter(known.head.values(self._header)), None)
 
     def _of_credential(self, known: Known) -> bytes:
         return self._credential(known)
@@ -126,6 +139,10 @@ class Identifier:
 
     def _captures(self, known: Known) -> tuple[str, ...] | None:
         return None if self._path is None else self._path.match(normalised(known.head.path))
+
+
+def _of_header(name: bytes, known: Known) -> bytes | None:
+    return next(iter(known.head.values(name)), None)
 
 
 def _of_claim(known: Known) -> bytes | None:

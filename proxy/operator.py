@@ -18,7 +18,7 @@ import click
 import structlog
 import uvloop
 
-from config.settings import Settings
+from config.settings import Scope, Settings
 from proxy import assembly
 from proxy.core.key import HASH_SIZE, KeyRule
 from proxy.core.lifecycle import State
@@ -128,16 +128,19 @@ def _hash(settings: Settings, name: Name) -> bytes:
     read = KeyRule(own.key_min, own.key_max, own.key_chars).read([os.fsencode(name.key)])
     if read is None:
         raise Mistaken("that is no key by the settings (idempotency.key_min, key_max, key_chars)")
-    return assembly.hasher(settings).key(read, _scope(settings.scope.of, name.scope))
+    return assembly.hasher(settings).key(read, _scope(settings.scope, name.scope))
 
 
-def _scope(parts: Sequence[str], values: Sequence[str]) -> bytes:
-    if "credential" in parts:
+def _scope(scope: Scope, values: Sequence[str]) -> bytes:
+    """*values*: what the request had, for each of `scope.from`; of headers one for each."""
+    if "credential" in scope.of:
         raise Mistaken("a credential is part of a key's scope here: give the key's hash, as the log has it (--hash)")
+    parts = [part for part in scope.of for _ in (scope.header if part == "header" else (part,))]
     if len(values) != len(parts):
+        headers = f" (of header once for each of {', '.join(scope.header)})" if len(scope.header) > 1 else ""
         raise Mistaken(
-            f"a key's scope is made of {', '.join(parts)} here: say --scope for each, in this order; empty: the request"
-            " had none"
+            f"a key's scope is made of {', '.join(scope.of)} here: say --scope for each{headers}, in this order; empty:"
+            " the request had none"
             if parts
             else "there are no scopes here (scope.from): leave --scope out"
         )

@@ -38,6 +38,8 @@ class Terms:
     body_timeout: float
     dropped: frozenset[bytes]
     """Lower-case names of fields of a response that are not recorded."""
+    by_host: bool
+    """Whether the upstream is told the client's Host: then it is part of what was asked for."""
     prove: bool
     """Whether who asks for a record must show the right to see it."""
     replay_header: str

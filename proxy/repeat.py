@@ -18,6 +18,10 @@ from proxy.probe import Granted, PassedOn, Proof, Unproven
 from proxy.reply import Reply
 from proxy.store.base import Absent, Found, ReadResult, Unavailable
 
+WHO_ARE_YOU = frozenset({401, 403, 429})
+"""What a backend says of who asks, and not of what was asked for. Any other 4xx, as the answer to a POST, would be
+taken for that of a payment which was refused, and this one may have been made."""
+
 
 class Contender(Protocol):
     """The request that tried to take the key, and may try again."""
@@ -31,6 +35,9 @@ class Contender(Protocol):
 
 class Repeat:
     """Hears of the client in the place of *contender*, until that tries again."""
+
+    contends = True
+    """See `waiting.Waiter`."""
 
     def __init__(
         self, parts: Parts, reply: Reply, peer: Peer, key: bytes, treatment: Treatment, contender: Contender
@@ -110,13 +117,18 @@ class Repeat:
         match result:
             case Found():
                 self._judge(result)
-            case Absent():
-                self._contender.again()
+            case Absent():  # released elsewhere; or the store has lost it, and its request is at the backend
+                self._refuse(Refusal.CONFLICT_IN_PROGRESS)
             case Unavailable(why):
                 self._parts.journal.store_failure("read", why, self._reply.key_hash)
                 self._refuse(Refusal.CONFLICT_IN_PROGRESS)
             case _:
                 assert_never(result)
+
+    def freed(self) -> None:
+        """See `waiting.Waiter`."""
+        self._rest()
+        self._contender.again()
 
     def overdue(self) -> None:
         """It has waited long enough."""
@@ -137,14 +149,14 @@ class Repeat:
             case Granted():
                 self._granted = True
                 self._act(proven=True)
-            case PassedOn(response):
+            case PassedOn(response) if response.status in WHO_ARE_YOU:
                 self._contender.over()
                 fields = response.fields + self._parts.answers.known(self._found.record.attempt, state, self._asked)
                 self._reply.pass_on(response._replace(fields=fields), "conflict")
             case Unproven(why):
                 self._parts.journal.unproven(why, self._reply.key_hash)
                 self._refuse(Refusal.PROOF_UNAVAILABLE)
-            case None:
+            case PassedOn() | None:
                 self._refuse(CONFLICTS[state])
             case _:
                 assert_never(proof)

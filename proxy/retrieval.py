@@ -25,6 +25,9 @@ _WAIT = re.compile(rb"(?:^|[,;])\s*wait\s*=\s*\"?([0-9]{1,6})\"?\s*(?:$|[,;])", 
 class Retrieval:
     """One question for a key. With `Prefer: wait=N` (RFC 7240 §4.3) a key in progress is waited for."""
 
+    contends = False
+    """See `waiting.Waiter`."""
+
     def __init__(self, parts: Parts, head: RequestHead, key: bytes, client: ServerConnection, peer: Peer) -> None:
         self.deadline = NEVER
         self._parts = parts
@@ -106,6 +109,9 @@ class Retrieval:
                 self._give(parts.answers.show(record, state, self._asked, parts.terms.view_limit), "retrieved")
             case _:
                 assert_never(result)
+
+    def freed(self) -> None:
+        """It never contends."""
 
     def _wait_or_say_so(self) -> None:
         """As it was asked to; the answer is the same where too many wait already."""

@@ -1,7 +1,14 @@
 """Who waits for a key in progress. Within the process that has the key's first request, waiting costs nothing: that
-request's end is the signal. For a key of another process one look now and then serves all who wait for it."""
+request's end is the signal. For a key of another process one look now and then serves all who wait for it.
+
+Of those who could take a key that was released, one goes next, and the others wait for that one. Only a release that
+this process has made itself lets anybody go: that a record is not there is no proof that its request was never sent,
+the store may have lost it.
+"""
 
 import logging
+from collections.abc import Callable
+from functools import partial
 from typing import Protocol
 
 from proxy.core.lifecycle import State
@@ -14,6 +21,13 @@ POLL_FIRST, POLL_MOST = 0.1, 1.0
 
 class Waiter(Protocol):
     """A request that waits. Its own deadline, it watches itself."""
+
+    @property
+    def contends(self) -> bool:
+        """Whether it would take the key."""
+
+    def freed(self) -> None:
+        """The key was released, and it is its turn. Only who contends hears this."""
 
     def settled(self, result: ReadResult) -> None:
         """The key is not in progress any more; or the store does not say."""
@@ -70,6 +84,8 @@ class Waiting:
         self.store = store
         self.deadlines = deadlines
         self._most = most
+        self.draining = False
+        """Nobody goes next any more; who would, is freed to be told so."""
         self._count = 0
         self._keys: dict[bytes, _Key] = {}
         self._owned: set[bytes] = set()
@@ -85,6 +101,21 @@ class Waiting:
         self._owned.discard(key_hash)
         if self._keys and key_hash in self._keys:
             self._keys[key_hash].look()
+
+    def released(self, key_hash: bytes) -> None:
+        """It has ended, and was never sent, or turned away: the key is free."""
+        self._owned.discard(key_hash)
+        key = self._keys.get(key_hash)
+        if key is None:
+            return
+        contenders = [waiter for waiter in key.waiters if waiter.contends]
+        if contenders:
+            key.rest()
+        else:
+            key.look()
+        for waiter in contenders if self.draining else contenders[:1]:
+            self.leave(key_hash, waiter)
+            _tell(waiter.freed)
 
     def wait(self, key_hash: bytes, waiter: Waiter) -> bool:
         """Until the key is settled, or `leave`; False: too many do already."""
@@ -113,13 +144,17 @@ class Waiting:
         waiters = self._drop(key_hash)
         self._count -= len(waiters)
         for waiter in waiters:
-            try:
-                waiter.settled(result)
-            except Exception:  # one request's defect must not be that of the others
-                logging.getLogger(__name__).exception("a request that waited for a key failed")
+            _tell(partial(waiter.settled, result))
 
     def _drop(self, key_hash: bytes) -> list[Waiter]:
         key = self._keys.pop(key_hash)
         self.deadlines.discard(key)
         waiters, key.waiters = key.waiters, []
         return waiters
+
+
+def _tell(news: Callable[[], None]) -> None:
+    try:
+        news()
+    except Exception:  # one request's defect must not be that of the others
+        logging.getLogger(__name__).exception("a request that waited for a key failed")

@@ -17,7 +17,6 @@ from config.settings import Settings
 from proxy import assembly
 from proxy.app import SPOOL_FULL, App
 from proxy.deadlines import Deadlines
-from proxy.ops.server import OpsServer
 from proxy.process import Signals, listen, tell_started, unlisten
 from proxy.store.base import Store, StoreRefused, StoreUnavailable
 from proxy.telemetry.logs import configure
@@ -178,6 +177,8 @@ async def _supervise(settings: Settings, metrics: Path) -> None:
 
     registry = CollectorRegistry()
     registry.register(Exposition(lambda: collect(metrics)))
+    from proxy.ops.server import OpsServer  # noqa: PLC0415  # aiohttp, which no worker needs: 0.1 s and 10 MB each
+
     ops = OpsServer(settings.ops_listen.host, settings.ops_listen.port, registry, ready)
     keeping = [asyncio.create_task(signals.at_hangup(workers.hang_up))]
     try:

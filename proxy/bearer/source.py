@@ -2,13 +2,14 @@
 
 import asyncio
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
-
-import aiohttp
 
 from proxy.bearer.jwks import Failed
 from proxy.tls import BadFile, Pem, client_context
+
+if TYPE_CHECKING:
+    import aiohttp
 
 DOCUMENT_LIMIT = 256 * 1024
 """Bytes of a key set."""
@@ -58,6 +59,8 @@ class Url(NamedTuple):
 
     async def fetch(self) -> bytes | Failed:
         """The body of a 200. Redirects are not followed: whoever can give one would choose the keys."""
+        import aiohttp  # noqa: PLC0415  # a tenth of a second at each start of a command, and few ever fetch
+
         try:
             context = await asyncio.to_thread(client_context, self.ca, None, None)  # anew: the file may have changed
             async with (
@@ -75,7 +78,7 @@ class Url(NamedTuple):
             return Failed(f"cannot be fetched: {type(error).__name__}")
 
 
-async def _whole(content: aiohttp.StreamReader) -> bytes | Failed:
+async def _whole(content: "aiohttp.StreamReader") -> bytes | Failed:
     try:
         await content.readexactly(DOCUMENT_LIMIT + 1)
     except asyncio.IncompleteReadError as all_there_is:

@@ -17,9 +17,11 @@ TOKEN_LIMIT = 16 * 1024
 REMEMBERED_LIMIT = 4096
 """Tokens whose verdict is kept."""
 MISSED_LIMIT = 1024
-"""Key ids that are known not to be there."""
+"""Keys that are known not to be there."""
+TRIED_LIMIT = 4
+"""Keys that a token is tried with where its head leaves open which it is: as many signatures can a stranger make us
+verify with a token, and as many again if the issuer changes its keys meanwhile."""
 _WHY: dict[type[jwt.PyJWTError], str] = {
-    jwt.InvalidSignatureError: "its signature is wrong",
     jwt.InvalidIssuerError: "it is from another issuer",
     jwt.InvalidAudienceError: "it is for another audience",
     jwt.DecodeError: "it is no JSON Web Token",
@@ -54,6 +56,7 @@ class NoKeys(NamedTuple):
 
 
 Verdict = Verified | Rejected | NoKeys
+_FORGED = Rejected("its signature is wrong")
 
 
 class _Header(NamedTuple):
@@ -62,9 +65,10 @@ class _Header(NamedTuple):
 
 
 class _UnknownKey(NamedTuple):
-    """The issuer may have it by now."""
+    """The issuer may have it by now. *name*: its id; of a key without one, the hash of the token: what one token needs
+    in vain says nothing of another's."""
 
-    kid: str | None
+    name: str | bytes
 
 
 class _Remembered(NamedTuple):
@@ -101,8 +105,8 @@ class Verifier:
         self._leeway = leeway
         self._wall = wall
         self._jwt = jwt.PyJWT(_OPTIONS)
-        self._missed: dict[str | None, int] = {}
-        """Key ids that were not there, and how often the keys had been fetched when that was first seen."""
+        self._missed: dict[str | bytes, int] = {}
+        """Names of keys that were not there, and how often the keys had been fetched when that was first seen."""
         self._remembered: dict[bytes, _Remembered] = {}
         self._remembered_by: KeySet = ()
 
@@ -112,19 +116,21 @@ class Verifier:
         if len(token) > TOKEN_LIMIT:
             done(Rejected(f"it is longer than {TOKEN_LIMIT} bytes"))
             return
-        verdict = self._recall(token) or self._judge(token)
+        keys = self._keys.known
+        verdict = self._recall(token) or self._judge(token, keys)
         if not isinstance(verdict, _UnknownKey):
             done(verdict)
             return
-        missed = self._missed.setdefault(verdict.kid, self._keys.fetched)
+        missed = self._missed.setdefault(verdict.name, self._keys.fetched)
         if len(self._missed) > MISSED_LIMIT:
             del self._missed[next(iter(self._missed))]
-        if not self._keys.refetch(partial(self._finish, token, missed, done)):
+        if not self._keys.refetch(partial(self._finish, token, keys, missed, done)):
             done(self._without_key(missed))
 
-    def _finish(self, token: bytes, missed: int, done: Callable[[Verdict], None]) -> None:
-        verdict = self._judge(token)
-        done(self._without_key(missed) if isinstance(verdict, _UnknownKey) else verdict)
+    def _finish(self, token: bytes, tried: KeySet, missed: int, done: Callable[[Verdict], None]) -> None:
+        keys = self._keys.known
+        verdict = None if keys is tried else self._judge(token, keys)  # the same keys fit no better
+        done(self._without_key(missed) if verdict is None or isinstance(verdict, _UnknownKey) else verdict)
 
     def _without_key(self, missed: int) -> Verdict:
         """The issuer may have the key all the same, unless it was asked since the key was first *missed*."""
@@ -155,27 +161,36 @@ class Verifier:
 
     # -- and those that were not ----------------------------------------------------------------------------------
 
-    def _judge(self, token: bytes) -> Verdict | _UnknownKey:
+    def _judge(self, token: bytes, keys: KeySet) -> Verdict | _UnknownKey:
         header = self._header(token)
         if isinstance(header, Rejected):
             return header
-        key = _choose(self._keys.known, header)
-        if not isinstance(key, Key):
-            return key
+        suitable = _choose(keys, header)
+        if isinstance(suitable, Rejected):
+            return suitable
+        readings = (self._read(token, header.algorithm, key) for key in suitable)
+        claims = next((claims for claims in readings if claims is not _FORGED), _FORGED)
+        if claims is _FORGED and (header.kid is None or not suitable):
+            return _UnknownKey(_name(token) if header.kid is None else header.kid)
+        return claims if isinstance(claims, Rejected) else self._untimely(claims) or self._granted(token, claims)
+
+    def _read(self, token: bytes, algorithm: str, key: Key) -> dict[str, Any] | Rejected:
+        """What it claims; `_FORGED`: another key has signed it, if any."""
         try:
-            claims = self._jwt.decode(
+            return self._jwt.decode(
                 token,
                 key.public,
-                algorithms=[header.algorithm],
+                algorithms=[algorithm],
                 issuer=self._issuer,
                 audience=self._audience,
                 options={"verify_aud": self._audience is not None},
             )
+        except jwt.InvalidSignatureError:
+            return _FORGED
         except jwt.MissingRequiredClaimError as missing:
             return Rejected(f"it has no {missing.claim}")
         except jwt.PyJWTError as error:
             return Rejected(_WHY.get(type(error), "it is not valid"))
-        return self._untimely(claims) or self._granted(token, claims)
 
     def _header(self, token: bytes) -> _Header | Rejected:
         try:  # of the first part alone: the others are read when it is known that there is a key for them
@@ -213,15 +228,14 @@ class Verifier:
         return self._remember(token, claims["exp"], verdict)
 
 
-def _choose(keys: KeySet, header: _Header) -> Key | _UnknownKey | Rejected:
-    """The key that the token names; where it names none, the only one that suits it."""
-    named = [key for key in keys if header.kid is None or key.kid == header.kid]
-    if not named:
-        return _UnknownKey(header.kid)
-    suitable = [key for key in named if header.algorithm in key.algorithms]
-    if not suitable:
+def _choose(keys: KeySet, header: _Header) -> KeySet | Rejected:
+    """Those that may have signed the token, by its header; none: the key that it names is not there, or, where it names
+    none, none that suits it."""
+    named = tuple(key for key in keys if header.kid in (None, key.kid))
+    suitable = tuple(key for key in named if header.algorithm in key.algorithms)
+    if named and not suitable and header.kid is not None:
         return Rejected("its algorithm is not the key's")
-    return suitable[0] if len(suitable) == 1 else Rejected("several keys suit it")
+    return suitable if len(suitable) <= TRIED_LIMIT else Rejected("several keys suit it")
 
 
 def _is_time(value: object) -> bool:

@@ -32,7 +32,7 @@ _OTHER = rb'%b;%b(?!boundary=)(?:%b=(?:"(?:[^"\\\r\n]|\\[^\r\n])*+"|[^\x00-\x20\
 _BOUNDARY = rb"[0-9a-z'()+_,./:=?-]{1,70}+"  # RFC 2046 wants quotes around some of these; not all clients know that
 _QUOTED = rb'"[0-9a-z\'()+_,./:=? -]{0,69}[0-9a-z\'()+_,./:=?-]"'
 _MULTIPART = re.compile(
-    rb"%b(?P<type>multipart/%b)(?:%b)*+%b;%bboundary=(?P<boundary>%b|%b)(?:%b)*+%b(?=\r\n|\Z)"
+    rb"%b(?P<type>multipart/%b)(?P<before>(?:%b)*+)%b;%bboundary=(?P<boundary>%b|%b)(?P<after>(?:%b)*+)%b(?=\r\n|\Z)"
     % (_BLANK, _TOKEN, _OTHER, _BLANK, _BLANK, _BOUNDARY, _QUOTED, _OTHER, _BLANK),
     re.IGNORECASE,
 )
@@ -51,9 +51,10 @@ class Fingerprints:
     def make(self, method: bytes, target: bytes, content_type: bytes, body: bytes) -> bytes:
         """16 bytes that are the same for requests with the same method, target (raw, with its query) and body.
 
-        *content_type* is the field's value, empty without one. It says how to read the body, and does not count but
-        for the type of a multipart, `multipart/mixed`. As with every hash here, two requests share one, or one is
-        NO_FINGERPRINT, with a probability of 2 to the -128. Time and memory are linear in the length of *body*.
+        *content_type* is the field's value, empty without one. That of a multipart counts but for its boundary (`start`
+        says which part is meant, RFC 2387 section 3.2); no other does. As with every hash here, two requests share one,
+        or one is NO_FINGERPRINT, with a probability of 2 to the -128. Time and memory are linear in the length of
+        *body*.
         """
         hashed = self._payload.copy()
         hashed.update(_HEADER.pack(len(method), len(target)) + method + target)
@@ -70,7 +71,7 @@ class Fingerprints:
 # What is hashed after the length of the method, that of the target, and both (all numbers have 8 bytes):
 #
 #   payload   = "R" body                       to its end
-#             / "T" bytes multipart            the type, in lower case
+#             / "T" bytes bytes bytes multipart  the type, in lower case; the parameters before and after the boundary
 #   multipart = bytes bytes count *part        the preamble, the epilogue, how many parts
 #   part      = "P" bytes                      head and content
 #             / "N" bytes bytes multipart      the head of a nested one, before and after its boundary
@@ -85,7 +86,11 @@ def _multipart(content_type: bytes, body: bytes) -> Iterator[bytes] | None:
     if declared is None or body.count(b"\r\n--") > _MOST_DASHES:
         return None
     pieces = _cut(body, declared["boundary"])
-    return None if pieces is None else chain([b"T"], _bytes(declared["type"].lower()), _parts(pieces, _NESTED))
+    if pieces is None:
+        return None
+    parameters = (declared[group].strip(b" \t\r\n;") for group in ("before", "after"))
+    head = chain.from_iterable(map(_bytes, (declared["type"].lower(), *parameters)))
+    return chain([b"T"], head, _parts(pieces, _NESTED))
 
 
 def _cut(body: bytes, boundary: bytes) -> list[bytes] | None:

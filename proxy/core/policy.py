@@ -3,7 +3,7 @@
 import re
 from collections.abc import Collection, Sequence
 from typing import NamedTuple
-from urllib.parse import unquote_to_bytes
+from urllib.parse import quote, unquote_to_bytes
 
 from proxy.core.key import KeyRule
 from proxy.core.path import Pattern, normalised
@@ -79,11 +79,12 @@ class PathTemplate:
 
     def fill(self, key: str, path: bytes) -> str | None:
         """The path of *key* (percent-encoded already), its other captures taken from the beginning of *path* (raw), the
-        path of a request with the key; None where that has another form."""
-        leading = self._leading.match(path.decode("latin-1"))
+        path of a request with the key, as a scope sees it; None where that has another form."""
+        leading = self._leading.match(normalised(path))
         if leading is None:
             return None
-        found = {**leading.groupdict(), "key": key}
+        captures = leading.groupdict().items()
+        found = {**{name: quote(value.encode("latin-1"), safe="") for name, value in captures}, "key": key}
         names = (part[1:-1] for part in self._parts)
         return "".join(f"/{found.get(name, part)}" for name, part in zip(names, self._parts)) + "/"
 

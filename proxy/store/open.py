@@ -6,7 +6,6 @@ from urllib.parse import unquote, urlsplit
 from proxy.deadlines import Deadlines
 from proxy.store.base import Store
 from proxy.store.memory import MemoryStore
-from proxy.store.redis.store import RedisStore
 from proxy.store.sqlite import SqliteStore
 
 
@@ -36,6 +35,8 @@ def make_store(
                 refuse_forgotten=refuse_forgotten,
             )
         case _:
+            from proxy.store.redis.store import RedisStore  # noqa: PLC0415  # 50 ms at each start, and few have a Redis
+
             return RedisStore(
                 url,
                 deadline=deadline,

@@ -208,7 +208,8 @@ class TestSemantics:
         if "preset" in own:
             preset = tomllib.loads((ROOT / "config" / "presets" / f"{own['preset']}.toml").read_text())
             for section in preset.keys() - {"rules"}:
-                yield from ((f"{section}.{name}", value) for name, value in preset[section].items())
+                for name, value in preset[section].items():
+                    yield from ((f"{section}.{name}", item) for item in (value if isinstance(value, list) else [value]))
         yield from own.items()
 
     def test_its_table_of_refusals_is_the_one_of_the_code(self) -> None:

@@ -344,3 +344,22 @@ async def test_by_probe_the_one_who_may_see_the_record_is_told_that_it_is_anothe
     reply = await proxy.post(key, [MINE])
     assert (reply.status, reply.field(b"Idempotent-Replayed")) == (201, b"true")
     assert [seen.body for seen in origin.requests if seen.method == b"POST"] == [BODY]
+
+
+@pytest.mark.parametrize("mode", ["replay", "conflict"])
+async def test_where_the_backend_is_told_the_clients_host_another_host_is_another_request(
+    origin: Origin, start_proxy: StartProxy, mode: str
+) -> None:
+    """Else the second shop's payment would be answered with the first's, and never made."""
+    proxy = await start_proxy(**MODES[mode], **{"upstream.host": "preserve"})
+    origin.behave(SECRET)
+    key = new_key()
+
+    def at(host: bytes) -> bytes:
+        return post(key, (MINE,)).replace(b"Host: ", b"Host: " + host + b".", 1)
+
+    assert (await proxy.call(at(b"shop-a"))).status == 201
+    refused(await proxy.call(at(b"shop-b")), 422, "idempotency_key_reused")
+    again = await proxy.call(at(b"SHOP-A"))
+    assert again.status == (201 if mode == "replay" else 409)
+    assert len(origin.requests) == 1

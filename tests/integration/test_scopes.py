@@ -15,8 +15,10 @@ from proxy.bearer.keys import Keys
 from proxy.store.base import StoreRefused
 from tests.integration.conftest import Flags, StartProxy
 from tests.support.origin import Behaviour, Origin, Recorded, after, hang, reset, respond
+from tests.support.process import run
 from tests.support.proxy import Connection, Proxy, new_key, post, refused, request
 from tests.support.raw import Field, Reply, eventually
+from tests.support.tls import Authority
 from tests.support.tokens import SETTINGS, SIGNER, bearer, key_file, token
 from tests.unit.bearer.issuer import Issuer, Signer, held, key_set
 
@@ -35,6 +37,7 @@ BOTH: Flags = {
     "scope.from": ["path", "header"],
     "responses.paths": PATH["responses.paths"],
 }
+FIELDS: Flags = {"scope.from": "header", "scope.header": ["X-Tenant", "X-Account"]}
 ACME = [(b"Authorization", b"Bearer acme")]
 RENEWED = [(b"Authorization", b"Bearer acme, renewed")]
 EVIL = [(b"Authorization", b"Bearer evil")]
@@ -73,6 +76,18 @@ def credentials(*values: bytes) -> list[Tenant]:
 KINDS: dict[str, tuple[Flags, list[Tenant]]] = {
     "path": (PATH, [Tenant(ACME, b"/v2.01/acme"), Tenant(ACME, b"/v2.01/other")]),
     "header": (HEADER, [Tenant([(b"X-Tenant", b"acme")]), Tenant([(b"X-Tenant", b"other")])]),
+    "two headers, by the first": (
+        FIELDS,
+        [Tenant([(b"X-Tenant", name), (b"X-Account", b"a")]) for name in (b"acme", b"other")],
+    ),
+    "two headers, by the second": (FIELDS, [Tenant([(b"X-Account", b"a")]), Tenant([(b"X-Account", b"b")])]),
+    "two headers, the other way round": (
+        FIELDS,
+        [
+            Tenant([(b"X-Tenant", b"a"), (b"X-Account", b"b")]),
+            Tenant([(b"X-Tenant", b"b"), (b"X-Account", b"a")]),
+        ],
+    ),
     "jwt": (JWT, [Tenant([bearer(token(tenant=name))]) for name in ("acme", "other")]),
     "credential": ({"scope.from": "credential"}, credentials(b"acme", b"other")),
     "path and header, by the path": (
@@ -98,8 +113,9 @@ def keys(tmp_path: Path) -> Flags:
 
 async def told_apart(request: Recorded, writer: asyncio.StreamWriter) -> None:
     """A backend whose answer says who asked, and how."""
-    tenant = request.all(b"X-Tenant") or request.all(b"Authorization") or [b"nobody"]
-    await respond(201, body=request.target + b" for " + tenant[0])(request, writer)
+    known = (b"X-Tenant", b"X-Account", b"Stripe-Account", b"Stripe-Context", b"Authorization")
+    tenant = [value for name in known for value in request.all(name)] or [b"nobody"]
+    await respond(201, body=request.target + b" for " + b", ".join(tenant))(request, writer)
 
 
 def payments(origin: Origin) -> int:
@@ -125,6 +141,26 @@ async def test_the_same_key_of_two_tenants_is_two_keys(
         assert (again.body, again.field(b"Idempotent-Replayed")) == (first.body, b"true")
         assert await tenant.is_shown(proxy, key) == first.body
     assert payments(origin) == 2
+
+
+@pytest.mark.parametrize("field", [b"Stripe-Account", b"Stripe-Context"])
+async def test_accounts_that_are_connected_to_one_platform_are_each_paid_under_the_same_key(
+    origin: Origin, start_proxy: StartProxy, field: bytes
+) -> None:
+    """The platform has one API key, and says by a field for which of them it acts."""
+    proxy = await start_proxy(preset="stripe")
+    origin.behave(told_apart)
+    platform, key = (b"Authorization", b"Bearer sk_test_platform"), new_key()
+    accounts = [Tenant([platform]), *(Tenant([platform, (field, name)]) for name in (b"acct_A", b"acct_B"))]
+    given = [await account.pays(proxy, key) for account in accounts]
+    assert len({reply.body for reply in given}) == 3
+    for account, first in zip(accounts, given):
+        again = await account.pays(proxy, key)
+        assert (again.body, again.field(b"Idempotent-Replayed")) == (first.body, b"true")
+        assert await account.is_shown(proxy, key) == first.body
+    assert payments(origin) == 3
+    stranger = Tenant([(b"Authorization", b"Bearer sk_test_other"), (field, b"acct_A")])
+    assert (await stranger.pays(proxy, key)).all(b"Idempotent-Replayed") == []
 
 
 async def test_without_scopes_the_second_is_told_that_the_key_is_taken(origin: Origin, start_proxy: StartProxy) -> None:
@@ -231,12 +267,12 @@ async def test_a_403_takes_a_key_of_anothers_path_unless_it_is_said_to_free_it(
     assert json.loads((await acme.asks(proxy, key)).body)["StatusCode"] == ("201" if release else "403")
 
 
-@pytest.mark.parametrize("connection", [b"X-Tenant", b"close, x-tenant", b"Authorization", b"X-API-KEY"])
+@pytest.mark.parametrize("connection", [b"X-Tenant", b"close, x-tenant, X-Account", b"Authorization", b"X-API-KEY"])
 async def test_the_backend_sees_by_whom_the_request_is_known_whatever_connection_says(
     origin: Origin, start_proxy: StartProxy, connection: bytes
 ) -> None:
-    proxy = await start_proxy(**HEADER)
-    fields = [(b"X-Tenant", b"acme"), *ACME, (b"X-Api-Key", b"k")]
+    proxy = await start_proxy(**FIELDS)
+    fields = [(b"X-Tenant", b"acme"), (b"X-Account", b"a"), *ACME, (b"X-Api-Key", b"k")]
     assert (await proxy.post(new_key(), [*fields, (b"Connection", connection)])).status == 200
     (seen,) = origin.requests
     assert [field for field in seen.fields if field in fields] == fields
@@ -254,6 +290,28 @@ async def test_who_has_two_tenants_is_told_so_and_uses_no_key(
         assert b"X-Tenant" in reply.body
     assert origin.requests == []
     assert (await acme.pays(proxy, key)).status == 200
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        [(b"X_Tenant", b"evil")],
+        [(b"X-Tenant", b"acme"), (b"x_tenant", b"evil")],
+        [(b"X-Tenant", b"acme"), (b"X_Account", b"")],
+        [(b"X-Tenant", b"acme"), (b"X-Account", b"a"), (b"X-Account", b"b")],
+    ],
+)
+async def test_who_names_a_tenant_in_a_way_that_a_backend_may_read_otherwise_is_told_so(
+    origin: Origin, start_proxy: StartProxy, fields: list[Field]
+) -> None:
+    """To WSGI and PHP X_Tenant is X-Tenant, which no gateway has set."""
+    proxy = await start_proxy(**FIELDS)
+    key, unclear = new_key(), Tenant(fields)
+    for reply in (await unclear.pays(proxy, key), await unclear.asks(proxy, key)):
+        refused(reply, 400, "bad_request")
+        assert b"send one X-Account and one X-Tenant, not several" in reply.body
+    assert origin.requests == []
+    assert (await unclear.pays(proxy, None)).status == 200, "without a key it is no business of ours"
 
 
 # -- what changes between a request and its retry -------------------------------------------------------------------
@@ -351,7 +409,7 @@ def probed(answer: Behaviour) -> Behaviour:
     return behaviour
 
 
-@pytest.mark.parametrize("status", [400, 401, 403, 404, 429])
+@pytest.mark.parametrize("status", [401, 403, 429])
 async def test_what_the_backend_says_of_a_stranger_is_what_he_is_told(
     origin: Origin, start_proxy: StartProxy, status: int
 ) -> None:
@@ -360,11 +418,35 @@ async def test_what_the_backend_says_of_a_stranger_is_what_he_is_told(
     origin.behave(probed(respond(status, [(b"X-Why", b"no")], b"not yours")))
     assert (await acme.pays(proxy, key)).status == 201
     stranger = Tenant(EVIL, b"/v1/acme")
-    told = [await stranger.asks(proxy, key), await stranger.asks(proxy, new_key()), await stranger.pays(proxy, key)]
-    assert [(it.status, it.body, it.field(b"X-Why")) for it in told] == [(status, b"not yours", b"no")] * 3
-    assert [it.field(b"Idempotency-State") for it in told] == [None, None, b"completed"]
+    told = [await stranger.asks(proxy, key), await stranger.asks(proxy, new_key())]
+    assert [(it.status, it.body, it.field(b"X-Why")) for it in told] == [(status, b"not yours", b"no")] * 2
+    assert [it.field(b"Idempotency-State") for it in told] == [None, None]
+    paying = await stranger.pays(proxy, key)
+    if status in (401, 403, 429):
+        assert (paying.status, paying.body, paying.field(b"X-Why")) == (status, b"not yours", b"no")
+    else:  # of a POST's answer that would say: it was not paid
+        refused(paying, 409, "idempotent_creation_conflict")
+    assert paying.field(b"Idempotency-State") == b"completed"
     origin.behave(probed(respond(200)))
     assert await acme.is_shown(proxy, key) == b"paid"
+    assert payments(origin) == 1
+
+
+@pytest.mark.parametrize("status", [400, 404, 422])
+async def test_what_could_be_taken_for_a_payment_that_was_refused_is_no_answer_to_one(
+    origin: Origin, start_proxy: StartProxy, status: int
+) -> None:
+    """It was made: a client that reads a 422, which is about the probe, would pay with a new key."""
+    proxy = await start_proxy(**REPLAY, **PROBE)
+    key, acme = new_key(), Tenant(ACME, b"/v1/acme")
+    origin.behave(probed(respond(status, [(b"X-Why", b"no")], b"no such thing")))
+    assert (await acme.pays(proxy, key)).status == 201
+    told = await acme.pays(proxy, key)
+    refused(told, 409, "idempotent_creation_conflict")
+    assert (told.field(b"Idempotency-State"), told.field(b"X-Why")) == (b"completed", None)
+    assert [(it.status, it.body) for it in (await acme.asks(proxy, key), await acme.asks(proxy, new_key()))] == [
+        (status, b"no such thing")
+    ] * 2
     assert payments(origin) == 1
 
 
@@ -506,6 +588,7 @@ OTHER_SCOPES: dict[str, Flags] = {
     "none": {"scope.from": "none"},
     "other captures": {**BOTH, "scope.path": "/{client}/"},
     "another field": {**BOTH, "scope.header": "X-Client"},
+    "one more field": {**BOTH, "scope.header": ["X-Tenant", "X-Client"]},
     "less": PATH,
     "more": {**BOTH, "scope.from": ["path", "header", "credential"]},
 }
@@ -537,3 +620,69 @@ async def test_a_proxy_that_reads_a_scope_otherwise_does_not_start_on_the_same_s
     await start_proxy(**flags)
     with pytest.raises(StoreRefused, match="one key would become two"):
         await start_proxy(**flags | changes)
+
+
+async def test_a_proxy_that_begins_to_ask_for_certificates_does_not_start_where_credentials_are_scopes(
+    start_proxy: StartProxy, shared_store: Flags, tmp_path: Path
+) -> None:
+    """Whoever shows one has another scope from then on, and its retry would be paid twice."""
+    own = Authority(tmp_path, "authority")
+    certificate, key = own.issue("proxy")
+    flags = {**shared_store, "scope.from": "credential", "tls.certificate": certificate, "tls.key": key}
+    asking = [{"tls.client_ca": own.path, "tls.client_certificates": how} for how in ("optional", "required")]
+    await start_proxy(**flags)
+    for changes in asking:
+        with pytest.raises(StoreRefused, match="one key would become two"):
+            await start_proxy(**flags, **changes)
+    other = {**flags, **_beside(shared_store, tmp_path)}
+    for changes in asking:
+        await start_proxy(**other, **changes)
+
+
+def _beside(store: Flags, tmp_path: Path) -> Flags:
+    """Another store of the same kind, empty."""
+    if "store.prefix" in store:
+        return {"store.prefix": store["store.prefix"] + "beside:"}
+    return {"store.url": f"sqlite:///{tmp_path / 'beside.db'}"}
+
+
+async def test_the_order_in_which_the_fields_of_a_scope_are_written_changes_nothing(
+    origin: Origin, start_proxy: StartProxy, shared_store: Flags
+) -> None:
+    tenant, key = Tenant([(b"X-Tenant", b"acme"), (b"X-Account", b"a")]), new_key()
+    one = await start_proxy(**shared_store, **FIELDS)
+    other = await start_proxy(**shared_store, **{**FIELDS, "scope.header": ["x-account", "X-TENANT"]})
+    assert (await tenant.pays(one, key)).status == 200
+    refused(await tenant.pays(other, key), 409, "idempotent_creation_conflict")
+    assert payments(origin) == 1
+
+
+# -- an operator ----------------------------------------------------------------------------------------------------
+
+
+async def test_an_operator_names_each_field_of_a_scope(
+    start_proxy: StartProxy, shared_store: Flags, tmp_path: Path
+) -> None:
+    proxy, key = await start_proxy(**shared_store, **FIELDS), new_key()
+    assert (await Tenant([(b"X-Tenant", b"acme")]).pays(proxy, key)).status == 200
+    settings = {
+        "upstream.url": "http://127.0.0.1:9",
+        **shared_store,
+        **FIELDS,
+        "scope.header": '["X-Tenant", "X-Account"]',
+    }
+
+    async def show(*scope: str) -> tuple[int, str]:
+        said = [word for value in scope for word in ("--scope", value)]
+        arguments = ("key", "show", key.decode(), *said)
+        done = await asyncio.to_thread(run, *arguments, directory=tmp_path, settings=settings)
+        return done.returncode, done.stdout + done.stderr
+
+    status, shown = await show("", "acme")
+    assert (status, '"state": "completed"' in shown) == (0, True)
+    for others in (("acme", ""), ("acme", "acme")):
+        status, complaint = await show(*others)
+        assert (status, "there is no such key" in complaint) == (1, True)
+    status, complaint = await show("acme")
+    assert status == 1
+    assert "made of header here: say --scope for each (of header once for each of X-Account, X-Tenant)" in complaint

@@ -3,14 +3,16 @@
 import asyncio
 import time
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 
 import pytest
 
 from config.settings import Limits
+from proxy.core.record import Record
 from proxy.parts import Parts
+from proxy.store.base import ClaimResult, Found
 from tests.integration.conftest import Flags, StartProxy
 from tests.support.origin import Behaviour, Origin, after, hang, in_turn, respond
 from tests.support.proxy import BODY, PATH, Connection, Proxy, new_key, post, refused, request
@@ -259,21 +261,68 @@ async def test_a_backend_that_cannot_be_reached_is_told_to_each(origin: Origin, 
     assert (await proxy.post(key)).status == 201
 
 
-async def test_a_key_of_another_process_that_is_released_is_free_for_the_next(
+async def test_a_turn_costs_one_claim_however_many_wait(
+    origin: Origin, start_proxy: StartProxy, gate: asyncio.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else so many who are turned away one after another would ask the store for half their square."""
+    proxy = await start_proxy(**REPLAY)
+    key = new_key()
+    async with first(origin, proxy, key, after(gate, respond(401))) as client, crowd(proxy, key, 30) as waiters:
+        store, claimed = proxy._app._parts.store, 0
+        claim = store.claim
+
+        def counting(record: Record, done: Callable[[ClaimResult], None]) -> None:
+            nonlocal claimed
+            claimed += 1
+            claim(record, done)
+
+        monkeypatch.setattr(store, "claim", counting)
+        reads = count_reads(proxy, monkeypatch)
+        gate.set()
+        for each in (client, *waiters):
+            assert (await each.reply()).status == 401
+    assert (claimed, reads) == (30, [])
+    await nothing_is_left(proxy)
+
+
+async def test_a_key_of_another_process_that_is_released_is_left_to_the_clients_next_try(
     origin: Origin, start_proxy: StartProxy, store: Flags
 ) -> None:
+    """A record that is not there any more is no proof that its request was never sent."""
     proxy = await start_proxy(**store, **REPLAY)
     origin.behave(PAID)
     key, stranger = new_key(), Asked(proxy._app.store)
     claim = claim_of(proxy._app._parts.hasher.key(key))
     await stranger.claim(claim)
     async with crowd(proxy, key, 3, LARGE) as waiters:
-        assert origin.requests == []
         await stranger.release(claim)
-        replies = [await waiter.reply() for waiter in waiters]
-    assert Counter(reply.field(b"Idempotent-Replayed") for reply in replies) == {b"true": 2, None: 1}
-    assert [seen.body for seen in origin.requests] == [LARGE]
+        for waiter in waiters:
+            reply = await waiter.reply()
+            refused(reply, 409, "idempotent_creation_conflict")
+            assert reply.field(b"Retry-After") == b"1"
+    assert origin.requests == []
+    assert (await proxy.post(key, body=LARGE)).status == 201
     await nothing_is_left(proxy)
+
+
+async def test_nobody_goes_next_because_the_store_has_lost_the_record_of_a_request_that_is_under_way(
+    origin: Origin, start_proxy: StartProxy, shared_store: Flags, gate: asyncio.Event
+) -> None:
+    """A FLUSHALL, or a failover to a server that has not heard of it. The client repeats nothing, nor does the proxy."""
+    one, other = await start_proxy(**shared_store, **REPLAY), await start_proxy(**shared_store, **REPLAY)
+    key = new_key()
+    async with first(origin, one, key, after(gate, PAID)) as client, crowd(other, key, 2) as waiters:
+        store = Asked(one._app.store)
+        there = await store.read(one._app._parts.hasher.key(key))
+        assert isinstance(there, Found)
+        await store.release(there.record)  # by its token: what the proxy itself knows nothing of
+        for waiter in waiters:
+            refused(await waiter.reply(), 409, "idempotent_creation_conflict")
+        gate.set()
+        assert (await client.reply()).status == 201
+    assert len(origin.requests) == 1
+    assert (await other.post(key)).field(b"Idempotent-Replayed") == b"true"  # rewritten by who has the response
+    await nothing_is_left(one, other)
 
 
 # -- nobody knows ----------------------------------------------------------------------------------------------------

@@ -25,6 +25,20 @@ def test_a_certificate_counts_where_no_field_does() -> None:
     assert credential(HASHER, HEADERS, token, ALICE) not in (ALICE, NO_CREDENTIAL)
 
 
+def test_a_name_that_a_backend_may_take_for_the_fields_counts_as_the_field() -> None:
+    """X_Api_Key is X-Api-Key to WSGI and PHP: its record is not shown to whoever has no credential."""
+    meant = credential(HASHER, HEADERS, asked_with(b"X-Api-Key: k\r\n"), b"")
+    for spelling in (b"X_Api_Key", b"x-api_key", b"X_API-KEY"):
+        assert credential(HASHER, HEADERS, asked_with(spelling + b": k\r\n"), b"") == meant
+    assert credential(HASHER, HEADERS, asked_with(b"X-Api-Key: k\r\nX_Api_Key: other\r\n"), b"") != meant
+
+
+def test_a_field_without_a_value_is_nobodys() -> None:
+    key = credential(HASHER, HEADERS, asked_with(b"X-Api-Key: k\r\n"), b"")
+    assert credential(HASHER, HEADERS, asked_with(b"Authorization:\r\nX-Api-Key: k\r\n"), b"") == key
+    assert credential(HASHER, HEADERS, asked_with(b"Authorization: \r\n"), b"") == NO_CREDENTIAL
+
+
 def test_certificates_are_told_apart_and_none_is_none() -> None:
     assert len({ALICE, BOB, NO_CREDENTIAL}) == 3
     assert len(ALICE) == len(NO_CREDENTIAL)

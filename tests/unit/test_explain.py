@@ -70,7 +70,7 @@ def test_what_a_preset_changes_is_told() -> None:
     assert said["rule"] == ["there are none"]
     assert said["reuse"] == ["the recorded response, to who may see it"]
     assert said["mismatch"] == ["refused as another request"]
-    assert said["scope"] == ["the first of Authorization"]
+    assert said["scope"] == ["the value of Stripe-Account; the value of Stripe-Context; the first of Authorization"]
 
 
 def test_a_request_that_a_rule_leaves_alone_passes_through_and_the_rule_is_named() -> None:
@@ -100,6 +100,7 @@ def test_one_client_of_mangopay_is_one_scope_where_it_posts_and_where_it_asks() 
     assert outside["scope"] == ["that of all paths that do not begin as /{_}/{client}/"]
     token = told("POST", "/v2.01/oauth/token", "--preset", "mangopay")
     assert token["guarded"][0] == "no: rules[1] has protect = false"
+    assert told("POST", "/oauth/token", "--preset", "mangopay")["guarded"][0] == "no: rules[2] has protect = false"
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
@@ -119,6 +120,16 @@ def test_a_scope_of_several_parts_names_them_all(monkeypatch: pytest.MonkeyPatch
         "the value of X-Tenant; the claim sub of the verified token; the first of Authorization, X-Api-Key"
     ]
     assert told("GET", f"/responses/{KEY}")["to"] == ["who presents a verified token with the first request's sub"]
+
+
+def test_where_clients_are_asked_for_certificates_one_counts_as_a_credential(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = {"CERTIFICATE": "c.pem", "KEY": "k.pem", "CLIENT_CA": "ca.pem", "CLIENT_CERTIFICATES": "optional"}
+    for name, value in settings.items():
+        monkeypatch.setenv(f"{PREFIX}TLS__{name}", value)
+    monkeypatch.setenv(f"{PREFIX}SCOPE__FROM", "credential")
+    counts = "the first of Authorization, X-Api-Key, else the client certificate"
+    assert told("POST", "/payments")["scope"] == [counts]
+    assert told("GET", f"/responses/{KEY}")["to"] == [f"who presents the first request's credential, {counts}"]
 
 
 @pytest.mark.parametrize(

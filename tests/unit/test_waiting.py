@@ -42,11 +42,23 @@ class Counted(MemoryStore):
 class Client:
     """Keeps what it is told."""
 
+    contends = True
+
     def __init__(self) -> None:
         self.told: list[ReadResult] = []
+        self.turns = 0
 
     def settled(self, result: ReadResult) -> None:
         self.told.append(result)
+
+    def freed(self) -> None:
+        self.turns += 1
+
+
+class Asking(Client):
+    """For the record alone."""
+
+    contends = False
 
 
 class Again(Client):
@@ -62,6 +74,9 @@ class Again(Client):
 
 
 class Broken(Client):
+    def freed(self) -> None:
+        raise RuntimeError("a defect")
+
     def settled(self, result: ReadResult) -> None:
         raise RuntimeError("a defect")
 
@@ -173,6 +188,74 @@ async def test_an_end_while_the_store_is_asked_is_asked_for_once_more(stand: Sta
     stand.store.held.pop()()
     await eventually(lambda: client.told)
     assert len(stand.store.reads) == 2
+    nothing_is_left(stand)
+
+
+# -- a release -------------------------------------------------------------------------------------------------------
+
+
+def turns(clients: list[Client]) -> list[int]:
+    return [client.turns for client in clients]
+
+
+async def test_of_those_who_wait_for_a_key_that_is_released_one_goes_next_at_a_time(stand: Stand, clock: Clock) -> None:
+    stand.waiting.own(KEY)
+    clients = stand.crowd(3)
+    for released in (1, 2, 3):
+        stand.waiting.released(KEY)
+        assert turns(clients) == [1] * released + [0] * (3 - released)
+        stand.waiting.own(KEY)  # the one who went next
+    assert (stand.store.reads, [client.told for client in clients]) == ([], [[]] * 3)
+    stand.waiting.released(KEY)
+    nothing_is_left(stand)
+
+
+async def test_who_only_asks_is_passed_over_and_told_when_nobody_goes(stand: Stand, clock: Clock) -> None:
+    stand.waiting.own(KEY)
+    asking = Asking()
+    assert stand.waiting.wait(KEY, asking)
+    (client,) = stand.crowd(1)
+    stand.waiting.released(KEY)
+    assert (client.turns, asking.turns, asking.told) == (1, 0, [])
+    stand.waiting.own(KEY)
+    await stand.asked.release(CLAIM)
+    stand.waiting.released(KEY)
+    await eventually(lambda: asking.told)
+    assert asking.told == [Absent()]
+    nothing_is_left(stand)
+
+
+async def test_where_the_one_who_went_next_does_not_get_the_key_the_others_look_for_it(
+    stand: Stand, clock: Clock
+) -> None:
+    stand.waiting.own(KEY)
+    _, later = stand.crowd(2)
+    await stand.asked.release(CLAIM)
+    stand.waiting.released(KEY)
+    await clock.advance(POLL_FIRST)
+    assert (later.turns, later.told) == (0, [Absent()])
+    nothing_is_left(stand)
+
+
+async def test_in_a_stop_all_are_freed_at_once_to_be_told_so(stand: Stand) -> None:
+    stand.waiting.own(KEY)
+    clients = stand.crowd(3)
+    stand.waiting.draining = True
+    stand.waiting.released(KEY)
+    assert turns(clients) == [1, 1, 1]
+    nothing_is_left(stand)
+
+
+async def test_a_release_for_which_nobody_waits_is_nothing(stand: Stand) -> None:
+    stand.waiting.own(KEY)
+    stand.waiting.released(KEY)
+    nothing_is_left(stand)
+
+
+async def test_who_fails_when_it_is_its_turn_harms_nobody(stand: Stand, caplog: pytest.LogCaptureFixture) -> None:
+    assert stand.waiting.wait(KEY, Broken())
+    stand.waiting.released(KEY)
+    assert "a request that waited for a key failed" in caplog.messages
     nothing_is_left(stand)
 
 

@@ -3,6 +3,7 @@ with the same key, after a lost connection and where it is told to: all of that 
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import Unpack
 
 import pytest
 import stripe
@@ -53,8 +54,11 @@ def clients(stand: Stand, proxy: ProxyProcess) -> Iterator[Clients]:
     clients.close()
 
 
-def pay(client: stripe.StripeClient, key: str, amount: int = 2000) -> stripe.Charge:
-    return client.v1.charges.create(params={**CHARGE, "amount": amount}, options={"idempotency_key": key})
+def pay(
+    client: stripe.StripeClient, key: str, amount: int = 2000, **whose: Unpack[stripe.RequestOptions]
+) -> stripe.Charge:
+    options: stripe.RequestOptions = {**whose, "idempotency_key": key}
+    return client.v1.charges.create(params={**CHARGE, "amount": amount}, options=options)
 
 
 def replayed(charge: stripe.Charge) -> bool:
@@ -180,3 +184,23 @@ def test_two_accounts_may_use_one_key_and_each_is_given_its_own_charge(
     assert pay(clients.client(ONE), key).id == ours.id
     assert pay(clients.client(OTHER), key).id == theirs.id
     assert stand.executions() == {key: 2}
+
+
+def test_a_platform_may_use_one_key_for_each_of_the_accounts_that_are_connected_to_it(
+    stand: Stand, clients: Clients, key: str
+) -> None:
+    """With one API key: the SDK names the account in Stripe-Account, or in Stripe-Context."""
+    platform = clients.client()
+    whose: list[stripe.RequestOptions] = [
+        {},
+        {"stripe_account": "acct_A"},
+        {"stripe_account": "acct_B"},
+        {"stripe_context": "acct_A"},
+        {"stripe_account": "acct_A", "stripe_context": "acct_B"},
+    ]
+    made = [pay(platform, key, **account) for account in whose]
+    assert len({charge.id for charge in made}) == len(whose)
+    for account, charge in zip(whose, made, strict=True):
+        again = pay(clients.client(), key, **account)
+        assert (again.id, replayed(again)) == (charge.id, True)
+    assert stand.executions() == {key: len(whose)}

@@ -63,6 +63,22 @@ async def test_who_comes_while_a_fetch_is_under_way_waits_for_it(opened: Opened,
     assert issuer.asked == 2
 
 
+@pytest.mark.parametrize(
+    "new", [Signer(None, number=1), Signer(None, "RS256", "RSA2048"), Signer("new", number=1)], ids=str
+)
+async def test_a_rotation_is_seen_by_tokens_that_name_no_key(
+    opened: Opened, issuer: Issuer, clock: Clock, new: Signer
+) -> None:
+    """Also where the new key is of another type than all that are there, or has a name that its tokens do not use."""
+    issuer.document = key_set(Signer(None))
+    asked = Asked(verifier(await opened()))
+    clock.now += REFETCH_LEAST
+    issuer.document = key_set(new)
+    asked.ask(new.token({"kid": None}))
+    assert await asked.all() == [GOOD]
+    assert issuer.asked == 2
+
+
 async def test_a_key_that_was_taken_away_verifies_nothing_after_the_next_refresh(
     opened: Opened, issuer: Issuer
 ) -> None:
@@ -153,6 +169,46 @@ async def test_a_key_that_was_asked_for_in_vain_is_none(opened: Opened, issuer: 
     asked.ask(NEW.token())
     assert await asked.all() == [UNKNOWN]
     assert verdict(by, NEW.token()) == UNKNOWN
+    assert issuer.asked == 2
+
+
+async def test_a_forged_token_without_a_kid_is_no_reason_to_turn_others_away(
+    opened: Opened, issuer: Issuer, clock: Clock
+) -> None:
+    """Nameless keys are not one key: that the issuer had none for a forged token says nothing of the next token's."""
+    asked = Asked(verifier(await opened()))
+    clock.now += REFETCH_LEAST
+    forged, good = (Signer(None, number=number).token() for number in (1, 2))
+    asked.ask(forged)
+    assert await asked.all() == [UNKNOWN]
+    issuer.document = key_set(Signer(None), Signer(None, number=2))
+    asked.ask(good)
+    asked.ask(forged)
+    assert asked.told[1:] == [LATER, UNKNOWN]
+    clock.now += REFETCH_LEAST
+    asked.ask(good)
+    assert await asked.all(4) == [UNKNOWN, LATER, UNKNOWN, GOOD]
+
+
+async def test_a_stranger_has_a_few_signatures_verified_for_a_token_and_none_after_a_fetch_in_vain(
+    opened: Opened, issuer: Issuer, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    issuer.document = key_set(*(Signer(None, number=number) for number in range(reading.TRIED_LIMIT)))
+    by = verifier(await opened())
+    tried: list[object] = []
+    decode = by._jwt.decode
+
+    def counting(token: bytes, key: Any, **options: Any) -> Any:
+        tried.append(key)
+        return decode(token, key, **options)
+
+    monkeypatch.setattr(by._jwt, "decode", counting)
+    clock.now += REFETCH_LEAST
+    asked = Asked(by)
+    for number in range(20):
+        asked.ask(Signer(None, number=9).token(jti=str(number)))
+    assert await asked.all(20) == [UNKNOWN] * 20
+    assert len(tried) == 20 * reading.TRIED_LIMIT
     assert issuer.asked == 2
 
 

@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from jwt.utils import base64url_decode, base64url_encode
 
 from proxy.bearer.keys import Keys
-from proxy.bearer.verifier import Rejected, Verified
+from proxy.bearer.verifier import TRIED_LIMIT, NoKeys, Rejected, Verified
 from tests.unit.bearer.conftest import Opened
 from tests.unit.bearer.issuer import ALL, CLAIM, START, Issuer, Signer, key_set, parts, verdict, verifier
 
@@ -132,21 +132,37 @@ async def test_the_kid_of_another_key_does_not_help(opened: Opened, issuer: Issu
     assert verdict(by, second.token({"kid": "rsa"})) == Rejected("its algorithm is not the key's")
 
 
-async def test_without_a_kid_the_only_key_that_suits_it_is_taken(opened: Opened, issuer: Issuer) -> None:
-    issuer.document = key_set(SIGNER, RSA)
+@pytest.mark.parametrize("kid", [None, "their own"])
+async def test_a_token_without_a_kid_is_verified_by_the_key_that_fits(
+    opened: Opened, issuer: Issuer, kid: str | None
+) -> None:
+    """RFC 7515 §4.1.4: `kid` is a hint, and optional."""
+    signers = [Signer(kid and f"{kid} {number}", number=number) for number in range(TRIED_LIMIT)]
+    issuer.document = key_set(RSA, *signers)
     by = verifier(await opened())
-    assert verdict(by, SIGNER.token({"kid": None})) == GOOD
-    assert verdict(by, RSA.token({"kid": None})) == GOOD
-    assert verdict(by, Signer(None, "ES384", "P-384").token()) == Rejected("its algorithm is not the key's")
+    for signer in [RSA, *signers]:
+        assert verdict(by, signer.token({"kid": None})) == GOOD
+    assert verdict(by, signers[1].token({"kid": None}, exp=START)) == Rejected("it has expired")
+    assert verdict(by, signers[1].token({"kid": None}, exp=None)) == Rejected("it has no exp")
+    assert isinstance(verdict(by, Signer(None, number=TRIED_LIMIT).token()), NoKeys)
 
 
-async def test_without_a_kid_nothing_is_tried_out(opened: Opened, issuer: Issuer) -> None:
-    second = SIGNER._replace(kid=None, number=1)
-    issuer.document = key_set(SIGNER, second)
+async def test_a_token_is_tried_with_a_few_keys_and_no_more(opened: Opened, issuer: Issuer) -> None:
+    signers = [Signer(str(number), number=number) for number in range(TRIED_LIMIT + 1)]
+    issuer.document = key_set(*signers)
     by = verifier(await opened())
-    for token in (SIGNER.token({"kid": None}), second.token()):
-        assert verdict(by, token) == Rejected("several keys suit it")
-    assert verdict(by, SIGNER.token()) == GOOD
+    for signer in signers:
+        assert verdict(by, signer.token({"kid": None})) == Rejected("several keys suit it")
+        assert verdict(by, signer.token()) == GOOD
+
+
+async def test_two_keys_of_one_name_and_algorithm_are_both_tried(opened: Opened, issuer: Issuer) -> None:
+    """RFC 7517 §4.5: different keys "SHOULD use distinct "kid" values". Not all do."""
+    twin = SIGNER._replace(number=1)
+    issuer.document = key_set(SIGNER, twin)
+    by = verifier(await opened())
+    assert verdict(by, SIGNER.token()) == verdict(by, twin.token()) == GOOD
+    assert verdict(by, SIGNER._replace(number=2).token()) == Rejected("its signature is wrong")
 
 
 async def test_two_keys_of_one_name_are_told_apart_by_their_algorithms(opened: Opened, issuer: Issuer) -> None:
@@ -171,7 +187,7 @@ async def test_a_key_that_the_token_brings_along_is_ignored(keys: Keys, issuer: 
     brought = {"jwk": stranger.jwk(), "jku": issuer.url, "x5u": issuer.url, "x5c": ["MIIB"]}
     by = verifier(keys)
     assert verdict(by, stranger.token(brought)) == Rejected("its signature is wrong")
-    assert verdict(by, stranger.token(brought | {"kid": None})) == Rejected("its signature is wrong")
+    assert isinstance(verdict(by, stranger.token(brought | {"kid": None})), NoKeys)  # the issuer may have it by now
     assert verdict(by, SIGNER.token(brought)) == GOOD
     assert issuer.asked == 1
 

@@ -48,7 +48,10 @@ def test_rules_are_taken_in_their_order_and_what_they_do_not_set_is_left_to_the_
 
 def test_rules_of_a_later_place_stand_for_all_that_were_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = toml(tmp_path, RULES)
-    assert [rule.path for rule in load(None, API | {"preset": "mangopay"}).rules] == ["/{_}/oauth/token"]
+    assert [rule.path for rule in load(None, API | {"preset": "mangopay"}).rules] == [
+        "/{_}/oauth/token",
+        "/oauth/token",
+    ]
     assert [rule.path for rule in load(file, {"preset": "mangopay"}).rules] == ["/tokens", "/payments/**"]
     monkeypatch.setenv("IDEMPOTENCY_PROXY_RULES", '[{"path": "/x", "body": "1KiB", "release_statuses": [503]}]')
     assert load(file, {}).rules == (Rule(path="/x", body=1024, release_statuses=(503,)),)

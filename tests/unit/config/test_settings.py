@@ -8,7 +8,8 @@ from pydantic import BaseModel, ValidationError
 from config.load import BadSettings, load
 from config.settings import Forwarded, Settings, Upstream, every_setting
 from config.urls import Address, Origin
-from config.values import ring_key
+from config.values import _UNGUARDABLE, GUARDABLE, ring_key
+from proxy.http1.message import METHODS
 
 
 def flags(setting: str, value: object) -> dict[str, object]:
@@ -113,6 +114,7 @@ BAD = [
     ("idempotency.methods", '{"POST": 1}', LIST),
     ("idempotency.methods", '"POST"', LIST),
     *[("idempotency.methods", [it], "changes something") for it in ("GET", "HEAD", "OPTIONS", "TRACE", "CONNECT")],
+    ("idempotency.methods", ["POST", "PURGE"], "must be a method that is served here, one of POST, PUT, PATCH"),
     ("idempotency.release_statuses", [99], "a status from 100 to 599"),
     ("idempotency.release_statuses", [600], "a status from 100 to 599"),
     ("idempotency.release_statuses", [401, 201], "none of 2xx"),
@@ -157,6 +159,11 @@ BAD = [
     ("scope.path", "/{_}/", "must have a capture that counts"),
     ("scope.path", "/{client}/**", "must not end with **"),
     ("scope.header", "X Tenant", TOKEN),
+    ("scope.header", ["X-Tenant", ""], TOKEN),
+    ("scope.header", '["X-Tenant"', LIST),
+    ("scope.header", ["X-Tenant", "x-tenant"], "must have nothing twice"),
+    ("scope.header", ["X-Tenant", "X_Tenant"], "must have nothing twice"),
+    ("scope.header", 3, LIST),
     ("scope.claim", "", "must not be empty"),
     ("scope.claim", "\udcff", "must be UTF-8"),
     ("jwt.keys", "http://issuer/keys", KEYS),
@@ -304,6 +311,7 @@ def test_every_setting_is_in_the_table_of_bad_values() -> None:
         ("scope.from", '["credential"]', ("credential",)),
         ("scope.from", ["credential"], ("credential",)),
         ("rules.path", "/", "/"),
+        ("rules.methods", ["QUERY"], ("QUERY",)),
         ("rules.path", "/**", "/**"),
         ("rules.path", "/v1/{_}/{_}/{client}/**", "/v1/{_}/{_}/{client}/**"),
         ("rules.methods", ["PUT", "POST"], ("PUT", "POST")),
@@ -316,6 +324,34 @@ def test_every_setting_is_in_the_table_of_bad_values() -> None:
 )
 def test_a_good_value_is_what_it_says(setting: str, value: object, meant: object) -> None:
     assert good(setting, value) == meant
+
+
+@pytest.mark.parametrize(
+    "probe", ["/my clients", "/\tx", "/a\r\nX-Evil: 1", '/"', "/<{client}>", "/a\\b", "/^", "/|", "/`"]
+)
+def test_what_would_be_no_target_of_a_request_is_not_asked(probe: str) -> None:
+    assert "responses.probe" in problems("responses.probe", probe)[0]
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("", ()),
+        ("X-Tenant", ("X-Tenant",)),
+        (["X-Tenant"], ("X-Tenant",)),
+        (["X-Tenant", "x-account"], ("x-account", "X-Tenant")),
+        ('["X-Tenant", "x-account"]', ("x-account", "X-Tenant")),
+    ],
+)
+def test_the_fields_of_a_scope_are_a_name_or_several_always_in_one_order(
+    written: object, meant: tuple[str, ...]
+) -> None:
+    part = {"scope.from": "header"} if meant else {}
+    assert load(None, {"upstream.url": "http://api", "scope.header": written, **part}).scope.header == meant
+
+
+def test_the_methods_that_may_be_guarded_are_those_that_are_served_and_change_something() -> None:
+    assert {method.encode() for method in GUARDABLE} == METHODS - {method.encode() for method in _UNGUARDABLE}
 
 
 def test_the_lease_covers_every_wait_of_an_exchange() -> None:
@@ -380,7 +416,7 @@ REQUEST_CONFLICTS: list[tuple[dict[str, object], str, str]] = [
         "idempotency-key cannot be both",
     ),
     (
-        {"scope.header": "X-API-Key", "scope.from": "header"},
+        {"scope.header": ["X-Tenant", "X-API-Key"], "scope.from": "header"},
         "scope.header, responses.credential_headers",
         "X-API-Key cannot be both",
     ),
@@ -391,6 +427,11 @@ REQUEST_CONFLICTS: list[tuple[dict[str, object], str, str]] = [
         PATHS | {"scope.path": "/v1/{client}", "responses.paths": ["/v1/{client}/r/{key}", "/v2/{client}/r/{key}"]},
         "responses.paths, scope.path",
         "/v2/{client}/r/{key}: no record is found there: it must begin as /v1/{client} does, not with v2",
+    ),
+    (
+        PROBE | {"scope.path": "/{_}/{client}/"},
+        "responses.paths, scope.path",
+        "/responses/{key}: no record is found there: {key} stands where /{_}/{client}/ has {client}",
     ),
     ({"responses.authorize": "probe"}, "responses.authorize, responses.probe", "takes a responses.probe"),
     ({"responses.probe": "/me"}, "responses.authorize, responses.probe", 'are authorized by "credential"'),
@@ -425,6 +466,8 @@ CONFLICTS: list[tuple[dict[str, object], str, str]] = [
         "record.encryption_keys, record.encryption_keys_file",
         "two rings of keys",
     ),
+    ({"limits.bodies": "9MiB"}, "limits.body, limits.bodies", "a body of 10485760 bytes would never be let in"),
+    (rules({"body": "256MiB"}, {"path": "/x", "body": "1GiB"}), "rules[2].body, limits.bodies", "never be let in"),
     ({"limits.head": "4KiB"}, "limits.head, limits.request_line", "a head of 4096 bytes"),
     ({"listen": "127.0.0.1:9090"}, "listen, ops_listen", "127.0.0.1:9090 and 127.0.0.1:9090 collide"),
     ({"listen": "0.0.0.0:9090"}, "listen, ops_listen", "collide"),
@@ -474,6 +517,8 @@ def test_settings_that_do_not_go_together_are_told_by_all_their_names(
         {"store.url": "rediss+cluster://a:1", "store.durability": "replicas:1"},
         {"idempotency.key_min": 36},
         {"limits.head": "8KiB"},
+        {"limits.bodies": "10MiB"},
+        rules({"body": "256MiB"}),
         {"listen": "127.0.0.1:0", "ops_listen": "127.0.0.1:0"},
         {"listen": "127.0.0.2:9090"},
         {"listen": "unix:proxy.sock", "ops_listen": "127.0.0.1:0"},
@@ -492,9 +537,11 @@ def test_settings_that_do_not_go_together_are_told_by_all_their_names(
         PATHS | {"scope.path": "//V1/{client}", "responses.paths": ["/{v}/{c}/{key}", "/v1/{c}/{key}"]},
         PATHS | {"scope.path": "/{_}/{_}/{client}/", "responses.paths": ["/{key}/r/{client}"]},
         PATHS | PROBE,
-        PROBE | {"scope.path": "/{_}/{client}/"},
+        PATHS | PROBE | {"scope.from": "none"},
         {"responses.authorize": "probe", "responses.probe": "/me"},
+        {"responses.authorize": "probe", "responses.probe": "/me", "scope.path": "/{_}/{client}/"},
         {"scope.from": "header", "scope.header": "X-Tenant"},
+        {"scope.from": "header", "scope.header": ["X-Tenant", "X-Account"]},
         JWKS | {"scope.from": "jwt", "scope.claim": "tenant"},
         JWKS | {"responses.authorize": "jwt", "jwt.refresh": "1h", "jwt.max_stale": "1h"},
         {"scope.from": "jwt", "jwt.keys": "https://issuer/keys?v=2", "jwt.ca": "ca.pem"},

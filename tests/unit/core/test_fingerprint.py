@@ -134,13 +134,23 @@ def test_other_parts_make_another_payload_whatever_the_boundary(one: list[bytes]
         pytest.param(b"multipart/form-data;boundary=x-y", id="no blank"),
         pytest.param(b"multipart/form-data \t;\t boundary=x-y \t", id="blanks (RFC 9110 section 5.6.6)"),
         pytest.param(b"multipart/form-data;; boundary=x-y; ;", id="empty parameters"),
-        pytest.param(
-            b'multipart/form-data; charset=utf-8; t="a\\"; boundary=z"; boundary=x-y; q=1', id="others, quoted"
-        ),
     ],
 )
 def test_a_boundary_is_found_in_every_way_of_writing_it(value: bytes) -> None:
     assert made(value, form(b"x-y", FIELD, FILE)) == sent(b"other", FIELD, FILE)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        pytest.param(b'multipart/mixed; charset=utf-8; t="a\\"; boundary=z"; boundary=%b; q=1', id="quoted"),
+        pytest.param(b'multipart/related; boundary=%b; type="text/xml"; start="<a>"', id="start"),
+        pytest.param(b"multipart/related; start=a;; boundary=%b ;", id="empty ones"),
+    ],
+)
+def test_a_boundary_is_found_and_may_be_new_beside_other_parameters(value: bytes) -> None:
+    old, new = (made(value % boundary, form(boundary, FIELD, FILE)) for boundary in (b"old", b"new"))
+    assert old == new != raw(form(b"new", FIELD, FILE))
 
 
 @pytest.mark.parametrize(
@@ -223,11 +233,28 @@ def test_preamble_and_epilogue_count_and_so_do_their_line_ends() -> None:
     assert [sent(b"new", FIELD, before=before, after=after) for before, after in ways] == old
 
 
-def test_the_type_of_a_multipart_counts_in_any_case_and_nothing_else_of_it() -> None:
+def test_the_type_of_a_multipart_counts_in_any_case() -> None:
     body = form(b"x", FIELD)
     mixed = made(b"multipart/mixed; boundary=x", body)
-    assert made(b"multipart/MIXED; charset=utf-8; boundary=x", body) == mixed
+    assert made(b"multipart/MIXED; boundary=x", body) == mixed
     assert made(b"multipart/form-data; boundary=x", body) != mixed
+
+
+def test_all_other_parameters_of_a_multipart_count() -> None:
+    """`start` says which part is meant (RFC 2387 section 3.2): with another, the same parts are another order."""
+    body = form(b"x", b"Content-ID: <a>\r\n\r\n1", b"Content-ID: <b>\r\n\r\n9000")
+    ways = [
+        b"; boundary=x",
+        b'; boundary=x; start="<a>"',
+        b'; boundary=x; start="<b>"',
+        b'; start="<b>"; boundary=x',
+        b'; start="<b>"; boundary=x; type="text/xml"',
+        b'; start="<b>"; type="text/xml"; boundary=x',
+        b'; boundary=x; start="<b>"; type="text/xml"',
+        b'; boundary=x; start="<b>; "',
+    ]
+    assert len({made(b"multipart/related" + way, body) for way in ways}) == len(ways)
+    assert made(b"multipart/related" + ways[1], body) not in {raw(body), made(b"multipart/mixed" + ways[1], body)}
 
 
 def test_a_multipart_and_a_plain_body_of_the_same_bytes_do_not_meet() -> None:

@@ -190,9 +190,11 @@ class TestTemplate:
     ) -> None:
         assert PathTemplate(template).fill("k", path) == filled
 
-    def test_a_capture_stays_as_raw_as_it_came(self) -> None:
-        filled = PathTemplate("/{client}/responses/{key}").fill("k", b"/a%2Fb;c=\xe9/x")
-        assert filled == "/a%2Fb;c=\xe9/responses/k/"
+    @pytest.mark.parametrize("path", [b"/a%20b%C3%A9;c=1/x", b"/other/../a%20b%c3%a9", b"/./a b\xc3\xa9//"])
+    def test_a_capture_is_written_anew_as_a_scope_sees_it(self, path: bytes) -> None:
+        """Who follows the link is shown the record of the same scope."""
+        filled = PathTemplate("/{client}/responses/{key}").fill("k", path)
+        assert filled == "/a%20b%C3%A9/responses/k/"
 
     @given(keys, st.sampled_from([b"/v/c", b"/v/c/", b"//v//c/payouts/bankwire"]))
     def test_the_path_that_it_makes_it_also_matches(self, key: bytes, request: bytes) -> None:
