@@ -54,6 +54,11 @@ def _ring(settings: Settings) -> Iterator[Conflict]:
             ("record.encryption_keys", "record.encryption_keys_file"),
             "there would be two rings of keys, and it matters which key is the first: set one of them",
         )
+    if own.require_encryption and not (own.encryption_keys or own.encryption_keys_file):
+        yield Conflict(
+            ("record.require_encryption", "record.encryption_keys", "record.encryption_keys_file"),
+            "without keys nothing is encrypted, and no record could be shown: set keys, or leave it out",
+        )
 
 
 def _under_the_lease(name: str, retention: float, lease: float) -> Conflict:

@@ -15,7 +15,7 @@ Setting = tuple[str, ...]
 """A setting's name in parts: ("upstream", "url"). Rules are counted from 1: ("rules[2]", "path")."""
 RULES = "rules"
 
-_SECRETS = {("store", "hash_secret"), ("record", "encryption_keys")}
+_SECRETS = {("store", "hash_secret"), ("record", "encryption_keys"), ("record", "encryption_keys_file")}
 _LONGEST_SHOWN = 100
 _NOT_A_VALUE = {"extra_forbidden", "missing", "model_type"}
 _WORDS = {

@@ -40,6 +40,7 @@ from config.values import (
     Network,
     NonEmptyList,
     ReleaseStatus,
+    RingFile,
     RingKeys,
     ScopeHeaders,
     ScopeParts,
@@ -307,9 +308,12 @@ class Recording(Section):
     """With keys, URLs and responses are encrypted in the store (AES-256-GCM): the first key encrypts, all of them
     decrypt. Each is ID:KEY, with an ID from 1 to 255 and 32 random bytes in base64 or hexadecimal. They are better off
     in the environment, in JSON: IDEMPOTENCY_PROXY_RECORD__ENCRYPTION_KEYS. How to exchange them: docs/records.md."""
-    encryption_keys_file: File = ""
+    encryption_keys_file: RingFile = ""
     """The same in a file, in the place of encryption_keys: a key a line, lines with # in front are comments. It is read
     again on SIGHUP."""
+    require_encryption: bool = False
+    """What lies in the store and is not encrypted is not shown: without that, who can write to the store writes a
+    response in clear. The last step of beginning to encrypt, when all that was kept in clear has expired."""
 
 
 class Limits(Section):

@@ -23,6 +23,8 @@ GUARDABLE = (
 _NEVER_IN_A_KEY = frozenset({*range(0x20), *b',"/', *range(0x7F, 0x100)})
 _SECRET_BYTES = 64  # of a blake2b key
 _RING_KEY_BYTES, _LARGEST_KEY_ID = 32, 255
+_LIKE_A_KEY = re.compile(r"(?:^|\s)(?:[0-9]+:[0-9A-Za-z+/]{16}|[0-9A-Fa-f]{64}(?:\s|$)|[0-9A-Za-z+/]{43}=(?:\s|$))")
+"""With its id, whatever is wrong with it; or without."""
 _MEANS_SOMETHING_ELSE = frozenset({401, 407, 408, 409, 429})
 """Statuses to which a client does something: it shows a credential, or asks again (RFC 9110 §15.5, RFC 6585 §4)."""
 _NEEDED = frozenset({"connection", "content-encoding", "content-length", "content-type", "date", "transfer-encoding"})
@@ -180,6 +182,17 @@ def _ring_key(value: SecretStr) -> SecretStr:
     return value
 
 
+def ring_file(value: str) -> str:
+    """The path of a file with keys; empty: none; raise ValueError where it is a key itself: as a path it would be shown
+    in errors."""
+    if _LIKE_A_KEY.search(file(value)):
+        raise ValueError(
+            "must be the path of a file with keys; keys themselves belong into encryption_keys: what was written is not"
+            " shown"
+        )
+    return value
+
+
 def _ids_once(values: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
     ids = [ring_key(value.get_secret_value())[0] for value in values]
     if len(set(ids)) != len(ids):
@@ -244,6 +257,7 @@ Mode = Annotated[int, PlainValidator(mode), PlainSerializer(lambda mode: f"{mode
 Durability = Annotated[str, AfterValidator(durability)]
 HashSecret = Annotated[SecretStr, AfterValidator(hash_secret)]
 RingKey = Annotated[SecretStr, AfterValidator(_ring_key)]
+RingFile = Annotated[str, AfterValidator(ring_file)]
 RingKeys = Annotated[tuple[RingKey, ...], BeforeValidator(from_json), AfterValidator(_ids_once)]
 Network = Annotated[IPv4Network | IPv6Network, PlainValidator(network)]
 Algorithm = Literal[

@@ -222,6 +222,12 @@ BAD = [
     ("record.encryption_keys", f"1:{RING_KEY}", LIST),
     ("record.encryption_keys", [7], "must be a text"),
     ("record.encryption_keys_file", "a\0b", "must be the path of a file"),
+    ("record.encryption_keys_file", f"1:{RING_KEY}", "must be the path of a file with keys"),
+    ("record.encryption_keys_file", f"1:{RING_KEY}\n2:{RING_KEY}\n", "must be the path of a file with keys"),
+    ("record.encryption_keys_file", f"1:{RING_KEY[:-5]}", "must be the path of a file with keys"),
+    ("record.encryption_keys_file", RING_KEY, "must be the path of a file with keys"),
+    ("record.encryption_keys_file", "ab" * 32, "must be the path of a file with keys"),
+    ("record.require_encryption", "always", SWITCH),
     ("limits.request_line", 255, "must be at least 256"),
     ("limits.request_line", "33KiB", "must be at most 32768"),
     ("limits.head", "2MiB", "must be at most 1048576"),
@@ -264,9 +270,12 @@ def test_a_bad_value_is_told_with_its_name_and_what_would_be_right(setting: str,
     assert "(by a flag)" in line
 
 
-@pytest.mark.parametrize("value", [value for setting, value, _ in BAD if setting == "record.encryption_keys"])
-def test_what_is_wrong_with_a_key_is_told_without_the_key(value: object) -> None:
-    (line,) = problems("record.encryption_keys", value)
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [(setting, value) for setting, value, _ in BAD if setting.startswith("record.encryption_keys")],
+)
+def test_what_is_wrong_with_a_key_is_told_without_the_key(setting: str, value: object) -> None:
+    (line,) = problems(setting, value)
     for secret in (RING_KEY[:12], "0g0g0g", "abababab"):
         assert secret not in line
 
@@ -330,7 +339,9 @@ def test_a_good_value_is_what_it_says(setting: str, value: object, meant: object
     "probe", ["/my clients", "/\tx", "/a\r\nX-Evil: 1", '/"', "/<{client}>", "/a\\b", "/^", "/|", "/`"]
 )
 def test_what_would_be_no_target_of_a_request_is_not_asked(probe: str) -> None:
-    assert "responses.probe" in problems("responses.probe", probe)[0]
+    (line,) = problems("responses.probe", probe)
+    assert line.startswith("responses.probe = ")
+    assert "(RFC 3986 §3.3)" in line or "braces only around a whole segment" in line
 
 
 @pytest.mark.parametrize(
@@ -466,6 +477,7 @@ CONFLICTS: list[tuple[dict[str, object], str, str]] = [
         "record.encryption_keys, record.encryption_keys_file",
         "two rings of keys",
     ),
+    ({"record.require_encryption": True}, "record.require_encryption, record.encryption_keys", "nothing is encrypted"),
     ({"limits.bodies": "9MiB"}, "limits.body, limits.bodies", "a body of 10485760 bytes would never be let in"),
     (rules({"body": "256MiB"}, {"path": "/x", "body": "1GiB"}), "rules[2].body, limits.bodies", "never be let in"),
     ({"limits.head": "4KiB"}, "limits.head, limits.request_line", "a head of 4096 bytes"),
@@ -531,6 +543,7 @@ def test_settings_that_do_not_go_together_are_told_by_all_their_names(
         rules({"path": "/{a}/b"}, {"path": "/{a}/{b}"}, {"path": "/{a}/{b}/{c}"}),
         rules({"methods": ["POST"]}, {"methods": ["POST", "PUT"]}),
         rules({"protect": False, "methods": ["POST"]}),
+        {"record.encryption_keys_file": "/run/secrets/1:ring", "record.require_encryption": True},
         {"limits.waiters": 0},
         {"limits.waiters": 1, "idempotency.on_concurrent": "wait"},
         PATHS,
