@@ -24,7 +24,7 @@
 PYTHON := python3
 BIN := .venv/bin
 # A file of tests is not torn apart: its tests share servers.
-AT_ONCE := -n 2 --dist loadfile
+AT_ONCE := -n 3 --dist loadfile
 SECONDS := 60
 LOCKS := requirements/build.lock requirements/dev.lock
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet

@@ -21,7 +21,7 @@ from proxy.http1.server import Server
 from proxy.parts import Parts
 from proxy.process import BACKLOG
 from proxy.ring import ring
-from proxy.store.base import StoreUnavailable
+from proxy.store.base import StoreRefused, StoreUnavailable
 from proxy.telemetry.access import AccessLog
 from proxy.telemetry.journal import Journal
 from proxy.telemetry.metrics import Metrics
@@ -52,7 +52,7 @@ class App:
         self.metrics = Metrics()
         self._access = AccessLog() if settings.log.requests else None
         self.store = assembly.store(settings, self._deadlines, learns=True)
-        self._spool = assembly.spool(settings, self.store, self.store.seal)
+        self._spool = assembly.spool(settings, self.store, self.store.encrypt)
         self._delivering: asyncio.Task[None] | None = None
         limits = assembly.limits(settings)
         self._pool = Pool(assembly.upstream(settings), limits, self._deadlines, outbox)
@@ -92,7 +92,7 @@ class App:
         await self.store.open()
         if self._spool is not None:
             await self._spool.open()
-            delivery = Delivery(self._spool, self.store.beneath, self._parts.journal, self._parts.wall)
+            delivery = Delivery(self._spool, self.store, self._parts.journal, self._parts.wall)
             self._delivering = asyncio.create_task(delivery.run())
         if self._keys is not None:
             await self._keys.open()
@@ -127,11 +127,13 @@ class App:
             return
         try:
             found = await asyncio.to_thread(ring, self._settings)
-        except BadFile as error:
+            if found is not None:
+                await self.store.use(found)
+        except (BadFile, StoreRefused, StoreUnavailable) as error:
             structlog.get_logger("proxy").error("encryption keys not reloaded", reason=str(error))
             return
-        self.store.use(found)
-        structlog.get_logger("proxy").info("encryption keys reloaded", keys=list(found.ids) if found else [])
+        if found is not None:
+            structlog.get_logger("proxy").info("encryption keys reloaded", keys=list(found.ids))
 
     async def ready(self) -> str | None:
         """Why no traffic should come."""

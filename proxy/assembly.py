@@ -131,13 +131,13 @@ def _beneath(settings: Settings, deadlines: Deadlines) -> Store:
     )
 
 
-def spool(settings: Settings, target: Store, seal: Callable[[Record], Record] | None = None) -> Spool | None:
-    """Where its settlements wait for *target*; None for one whose records end with the process anyway. *seal*: see
-    `Sealing.seal`; who puts nothing into it needs none."""
+def spool(settings: Settings, target: Store, encrypt: Callable[[Record], Record] | None = None) -> Spool | None:
+    """Where its settlements wait for *target*; None for one whose records end with the process anyway. *encrypt*: see
+    `Sealing.encrypt`; who puts nothing into it needs none."""
     if settings.store.url == "memory://":
         return None
     name = f"{target.place} {settings.store.prefix}"
-    return Spool(Path(settings.spool.path), name, max_size=settings.spool.max_size, seal=seal)
+    return Spool(Path(settings.spool.path), name, max_size=settings.spool.max_size, encrypt=encrypt)
 
 
 def listener_tls(settings: Settings) -> ssl.SSLContext | None:

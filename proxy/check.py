@@ -12,6 +12,7 @@ from config.advice import advice
 from config.settings import Settings
 from proxy import assembly
 from proxy.deadlines import Deadlines
+from proxy.ring import readable_by_others
 from proxy.store.base import StoreRefused, StoreUnavailable
 from proxy.tls import BadFile
 
@@ -19,7 +20,7 @@ from proxy.tls import BadFile
 def check(settings: Settings) -> int:
     """Return the exit status: 0, or 1 where the proxy would not start or its upstream does not answer."""
     click.echo(f"settings  ok: {settings.listen} in front of {settings.upstream.url}, lease {settings.lease:g} s")
-    for sentence in advice(settings):
+    for sentence in (*advice(settings), *filter(None, [readable_by_others(settings)])):
         click.echo(f"          {sentence}")
     good = uvloop.run(_check(settings))
     return 0 if good else 1

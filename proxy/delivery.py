@@ -22,7 +22,7 @@ PAUSE_MOST = 5.0
 
 class Delivery:
     """Runs in every process: whoever has the turn delivers, the others wait for it, and keep an eye on the size.
-    *store*: takes records as they lie in the spool, sealed or not. *wall*: Unix time in seconds."""
+    *store*: seals what lies in the spool in clear, and takes what is sealed as it is. *wall*: Unix time in seconds."""
 
     def __init__(self, spool: Spool, store: Store, journal: Journal, wall: Callable[[], float]) -> None:
         self._spool = spool

@@ -3,7 +3,6 @@
 import json
 import os
 from collections.abc import Sequence
-from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -17,10 +16,12 @@ from proxy.core.answer import http_date
 from proxy.core.record import Attempt
 from proxy.core.view import view
 from proxy.deadlines import Deadlines
-from proxy.store.base import StoreRefused, StoreUnavailable, Unavailable
+from proxy.ring import vault
+from proxy.store.base import StoreRefused, StoreUnavailable
 from proxy.store.entries import Incident, Unreadable
-from proxy.store.sealing import Sealing
+from proxy.store.keyring import Unopenable
 from proxy.store.spool import Spool
+from proxy.store.vault import UnknownDictionary, Vault
 from proxy.telemetry.logs import configure
 from proxy.tls import BadFile
 
@@ -48,7 +49,8 @@ async def _incidents(settings: Settings, show: int | None, forget: int | None) -
         return UNUSABLE
     try:
         await spool.open()
-        found = await _found(store, spool)
+        own = vault(settings)
+        found = [_opened(own, incident) for incident in await spool.incidents()]
         if forget is not None:
             return _told(forget, found=await _forget(spool, found, forget))
     finally:
@@ -66,23 +68,15 @@ async def _incidents(settings: Settings, show: int | None, forget: int | None) -
     return _told(show, found=shown is not None)
 
 
-async def _found(store: Sealing, spool: Spool) -> list[Incident | Unreadable]:
-    """All of them, opened as far as they can be. The store is asked only for what they were compressed with."""
-    found = list(await spool.incidents())
-    if any(isinstance(incident, Incident) and incident.record.sealed for incident in found):
-        with suppress(StoreUnavailable, StoreRefused):
-            await store.open()
-    return [await _opened(store, incident) for incident in found]
-
-
-async def _opened(store: Sealing, incident: Incident | Unreadable) -> Incident | Unreadable:
-    if isinstance(incident, Unreadable):
+def _opened(own: Vault, incident: Incident | Unreadable) -> Incident | Unreadable:
+    """As far as it can be. It takes the ring and nothing of the store, which may be down."""
+    if isinstance(incident, Unreadable) or not incident.record.sealed:
         return incident
-    opened = await store.opened(incident.record)
-    if isinstance(opened, Unavailable):
-        click.echo(f"incident {incident.id}: {opened.why}", err=True)
+    try:
+        return incident._replace(record=own.open(incident.record))
+    except (Unopenable, UnknownDictionary) as error:
+        click.echo(f"incident {incident.id}: a record cannot be opened: {error}", err=True)
         return incident
-    return incident._replace(record=opened)
 
 
 async def _forget(spool: Spool, found: Sequence[Incident | Unreadable], number: int) -> bool:

@@ -32,11 +32,11 @@ from proxy.store.base import (
     Foreign,
     Found,
     OverruleResult,
-    Store,
     StoreRefused,
     StoreUnavailable,
     Unavailable,
 )
+from proxy.store.sealing import Sealing
 from proxy.telemetry.logs import configure
 from proxy.tls import BadFile
 
@@ -62,8 +62,12 @@ class Mistaken(Exception):
 def show(settings: Settings, name: Name) -> int:
     """Say what is known of the key *name*. Return the exit status."""
 
-    async def run(store: Store) -> None:
-        click.echo(_line(await _found(store, _hash(settings, name))))
+    async def run(store: Sealing) -> None:
+        found = await _found(store, _hash(settings, name))
+        content = await _answer(partial(store.opened, found.record))
+        if isinstance(content, Unavailable):
+            click.echo(f"URL and response are not shown: {content.why}", err=True)
+        click.echo(_line(found, content))
 
     return _on_store(settings, run)
 
@@ -80,7 +84,7 @@ def release(settings: Settings, name: Name) -> int:
 
 
 def _overrule(settings: Settings, name: Name, *, act: str, said: Callable[[], Response | None]) -> int:
-    async def run(store: Store) -> None:
+    async def run(store: Sealing) -> None:
         response = said()
         there = await _found(store, _hash(settings, name))
         attempt = there.record.attempt
@@ -93,7 +97,7 @@ def _overrule(settings: Settings, name: Name, *, act: str, said: Callable[[], Re
     return _on_store(settings, run)
 
 
-def _on_store(settings: Settings, run: Callable[[Store], Awaitable[None]]) -> int:
+def _on_store(settings: Settings, run: Callable[[Sealing], Awaitable[None]]) -> int:
     configure("info", settings.log.format)
 
     async def opened() -> None:
@@ -162,7 +166,7 @@ def _response(settings: Settings, status: int, body: bytes, content_type: str) -
     return Response(status, reason.encode(), fields, body, len(body), truncated=False, date=int(time.time()))
 
 
-async def _found(store: Store, key_hash: bytes) -> Found:
+async def _found(store: Sealing, key_hash: bytes) -> Found:
     result = await _answer(partial(store.read, key_hash))
     match result:
         case Found():
@@ -211,9 +215,11 @@ def _audit(act: str, attempt: Attempt, word: Record | None, result: str) -> None
     )
 
 
-def _line(found: Found) -> str:
-    """One JSON object."""
-    attempt, response = found.record.attempt, found.record.response
+def _line(found: Found, content: Record | Unavailable) -> str:
+    """One JSON object. What lies in clear is known in any case; of *content*, what could be opened."""
+    attempt = found.record.attempt
+    opened = content if isinstance(content, Record) else None
+    response = None if opened is None else opened.response
     return json.dumps(
         {
             "key": attempt.key_hash.hex(),
@@ -221,10 +227,10 @@ def _line(found: Found) -> str:
             "first_use": _time(attempt.first_used),
             "expires": _time(attempt.first_used + attempt.retention),
             "lease_s": attempt.lease / 1000,
-            "url": attempt.url.partition(b"?")[0].decode("latin-1"),
+            "url": None if opened is None else opened.attempt.url.partition(b"?")[0].decode("latin-1"),
             "status": None if response is None else response.status,
             "bytes": None if response is None else response.length,
-            "truncated": response is not None and response.truncated,
+            "truncated": None if opened is None else response is not None and response.truncated,
             "by_operator": is_ruling(found.record),
             "token": attempt.token.hex()[:8],
         }

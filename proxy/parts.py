@@ -13,7 +13,7 @@ from proxy.http1.pool import Pool
 from proxy.http1.tunnel import Tunnel
 from proxy.identity import Identifier
 from proxy.probe import Prober
-from proxy.store.base import Store
+from proxy.store.sealing import Sealing
 from proxy.store.spool import Spool
 from proxy.telemetry.journal import Journal
 from proxy.tokens import Tokens
@@ -57,7 +57,7 @@ class Parts:
     """One set a process. *wall*: Unix time in seconds."""
 
     terms: Terms
-    store: Store
+    store: Sealing
     spool: Spool | None
     """Where settlements wait for a store that does not take them; None: it forgets, too, when the process ends."""
     pool: Pool

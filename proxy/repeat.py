@@ -74,13 +74,13 @@ class Repeat:
 
     def _act(self, *, proven: bool) -> None:
         record, state = self._found.record, self._found.state
-        match judge_reuse(record, state, self._treatment, self._fingerprint, proven=proven):
+        match judge_reuse(record.attempt, state, self._treatment, self._fingerprint, proven=proven):
             case Conflict(refusal):
                 self._refuse(refusal)
             case Wait():
                 self._wait()
-            case Replay(response):
-                self._replay(response)
+            case Replay():
+                self._parts.store.opened(record, self._opened)
             case verdict:
                 assert_never(verdict)
 
@@ -160,6 +160,19 @@ class Repeat:
                 self._refuse(CONFLICTS[state])
             case _:
                 assert_never(proof)
+
+    def _opened(self, result: Record | Unavailable) -> None:
+        """What there is to replay. The key is completed, whoever can read by what."""
+        match result:
+            case Unavailable(why):
+                self._parts.journal.store_failure("read", why, self._reply.key_hash)
+                self._refuse(Refusal.CONFLICT_COMPLETED)
+            case Record(response=Response(truncated=False) as response):
+                self._replay(response)
+            case Record():
+                self._refuse(Refusal.CONFLICT_COMPLETED)
+            case _:
+                assert_never(result)
 
     def _replay(self, response: Response) -> None:
         self._contender.over()

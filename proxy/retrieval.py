@@ -1,6 +1,7 @@
 """The story of `GET /responses/<key>/`: shows the response that was given under a key, to who made the request."""
 
 import re
+from functools import partial
 from hmac import compare_digest
 from typing import assert_never
 
@@ -106,7 +107,19 @@ class Retrieval:
                 self._in_progress = result
                 self._wait_or_say_so()
             case Found(record, state):
-                self._give(parts.answers.show(record, state, self._asked, parts.terms.view_limit), "retrieved")
+                parts.store.opened(record, partial(self._show, state))
+            case _:
+                assert_never(result)
+
+    def _show(self, state: State, result: Record | Unavailable) -> None:
+        """It is who made the request. Who may not see the record has its answer already, and nothing was opened."""
+        parts = self._parts
+        match result:
+            case Unavailable(why):
+                parts.journal.store_failure("read", why, self._reply.key_hash)
+                self._refuse(Refusal.STORE_UNAVAILABLE, "refused")
+            case Record():
+                self._give(parts.answers.show(result, state, self._asked, parts.terms.view_limit), "retrieved")
             case _:
                 assert_never(result)
 

@@ -1,7 +1,9 @@
 """The ring of keys that records are encrypted with, from the settings or from a file that is read again on SIGHUP; and
 the vault that has it."""
 
+import stat
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from config.settings import Settings
@@ -21,7 +23,9 @@ def vault(settings: Settings) -> Vault:
     """How records are kept, and with what they are opened; raise BadFile. A limit that was lowered does not hold for
     what was recorded before: what is read may be larger than what is written."""
     bodies = [settings.record.max_body, *(rule.record or 0 for rule in settings.rules), LARGEST_READ]
-    return Vault(compress=settings.record.compression == "zstd", ring=ring(settings), limit=max(bodies) + HEADS)
+    own = settings.record
+    compress, limit = own.compression == "zstd", max(bodies) + HEADS
+    return Vault(compress=compress, ring=ring(settings), limit=limit, strict=own.require_encryption)
 
 
 def ring(settings: Settings) -> KeyRing | None:
@@ -31,6 +35,15 @@ def ring(settings: Settings) -> KeyRing | None:
         return KeyRing(_read(own.encryption_keys_file))
     keys = dict(ring_key(key.get_secret_value()) for key in own.encryption_keys)
     return KeyRing(keys) if keys else None
+
+
+def readable_by_others(settings: Settings) -> str | None:
+    """What is to be said of a file of keys that more people may read than need to."""
+    path = settings.record.encryption_keys_file
+    with suppress(OSError):  # why it cannot be read is said by who reads it
+        if path and (mode := stat.S_IMODE(Path(path).stat().st_mode)) & (stat.S_IRWXO | stat.S_IWGRP):
+            return f"{_SETTING} = {path!r} has the permissions {mode:04o}: others may read it; 0600 is enough (or 0640)"
+    return None
 
 
 def _read(path: str) -> dict[int, bytes]:

@@ -1,6 +1,8 @@
 """A settlement that the store has not taken at once: it goes into the spool, and its answer to the client. What cannot
 be spooled either is repeated from memory until the store has it."""
 
+import asyncio
+import logging
 from collections.abc import Callable
 from enum import Enum, auto
 from typing import assert_never
@@ -17,10 +19,17 @@ RETRY_FIRST, RETRY_MOST = 0.2, 5.0
 SPOOL_WAIT = 1.0
 """Seconds that an answer waits for the spool; then it is given first, and the log says that it is nowhere on a disk."""
 
+logger = logging.getLogger(__name__)
+
 
 def submit(parts: Parts, record: Record, done: Callable[[SettleResult], None]) -> None:
-    """Ask the store, once: to release the key where *record* is absent, else to write it down."""
-    (parts.store.release if record.state is State.ABSENT else parts.store.settle)(record, done)
+    """Ask the store, once: to release the key where *record* is absent, else to write it down. *done* is called in any
+    case, never from within: whatever fails on the way there, an answer of the API waits for this."""
+    try:
+        (parts.store.release if record.state is State.ABSENT else parts.store.settle)(record, done)
+    except Exception as error:  # no memory for it just now, say
+        logger.warning("a settlement failed on its way to the store", exc_info=True)
+        asyncio.get_running_loop().call_soon(done, Unavailable(f"it did not get there: {type(error).__name__}"))
 
 
 class _State(Enum):

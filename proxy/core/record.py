@@ -64,8 +64,8 @@ class Record(NamedTuple):
     state: State
     response: Response | None
     sealed: bytes = b""
-    """What the URL and the response became in a store, compressed or encrypted: then they are not here. Only
-    `proxy.store` and what lies on a disk have such a record (`proxy/store/sealing.py`); for all others it is empty."""
+    """What the URL and the response became in a store, compressed or encrypted: then they are not here. Who is to show
+    them opens the record (`proxy/store/sealing.py`); all others need nothing of them."""
 
     def reads_as(self, age: int) -> State:
         """The state at *age* milliseconds by the store's clock: past its lease, in_progress reads as unknown, so that

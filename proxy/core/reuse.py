@@ -1,9 +1,10 @@
 """What becomes of a request whose key another request owns."""
 
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from proxy.core.lifecycle import State
-from proxy.core.record import NO_FINGERPRINT, Record, Response
+from proxy.core.record import NO_FINGERPRINT, Attempt
 from proxy.core.refusal import Refusal
 from proxy.core.treatment import Treatment
 
@@ -20,36 +21,30 @@ class Conflict(NamedTuple):
     refusal: Refusal
 
 
-class Wait(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Wait:
     """It waits until the key is settled."""
 
 
-class Replay(NamedTuple):
-    """It is given the response that was recorded."""
-
-    response: Response
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """It is given the response that was recorded, if the record has all of it; else it is refused."""
 
 
 Reuse = Conflict | Wait | Replay
 WAIT = Wait()
+REPLAY = Replay()
 
 
-def judge_reuse(record: Record, state: State, treatment: Treatment, fingerprint: bytes, *, proven: bool) -> Reuse:
-    """*state*: what *record* reads as; *fingerprint*: of the later request. *proven*: it has shown the right to see the
-    record. Who has not, learns nothing but that the key is taken: not even whether the requests are the same."""
-    first = record.attempt.fingerprint
+def judge_reuse(attempt: Attempt, state: State, treatment: Treatment, fingerprint: bytes, *, proven: bool) -> Reuse:
+    """*state*: what the record of *attempt* reads as; *fingerprint*: of the later request. *proven*: it has shown the
+    right to see the record. Who has not, learns nothing but that the key is taken: not even whether the requests are
+    the same. What the record contains is judged by nobody but who is given it."""
+    first = attempt.fingerprint
     if proven and treatment.rejects and first not in (NO_FINGERPRINT, fingerprint):
         return Conflict(Refusal.KEY_REUSED)
     if state is State.IN_PROGRESS and treatment.waits:
         return WAIT
-    response = record.response
-    if (
-        proven
-        and treatment.replays
-        and state is State.COMPLETED
-        and first == fingerprint != NO_FINGERPRINT
-        and response is not None
-        and not response.truncated
-    ):
-        return Replay(response)
+    if proven and treatment.replays and state is State.COMPLETED and first == fingerprint != NO_FINGERPRINT:
+        return REPLAY
     return Conflict(CONFLICTS[state])

@@ -125,8 +125,9 @@ class Store(Protocol):
     def keep(
         self, name: bytes, value: bytes, lifetime: int, done: Callable[[KeepResult], None], *, first: bool = False
     ) -> None:
-        """Put *value* under *name*, for *lifetime* ms from now, over what is there; it lasts as records do. *first*:
-        only where nothing is there; else answer what is (Kept: one's own, it may be, of a copy that was applied)."""
+        """Put *value* under *name*, for *lifetime* ms from now, over what is there; it lasts as records do. What was to
+        be kept for longer still is: who has short records must not take from others what theirs need. *first*: only
+        where nothing is there; else answer what is (Kept: one's own, it may be, of a copy that was applied)."""
 
     def kept(self, name: bytes, done: Callable[[KeptResult], None]) -> None:
         """Look under *name*."""

@@ -121,6 +121,8 @@ def opened(record: Record, content: bytes) -> Record:
     reader = _Reader(content, 0)
     url = reader.take(int.from_bytes(reader.take(2), "big"))
     attempt = Attempt(key_hash, token, first_used, lease, retention, credential, url, fingerprint)
+    if record.state is State.COMPLETED and not reader.left:
+        raise Undecodable("cut short")
     return Record(attempt, record.state, _response(reader, first_used) if reader.left else None)
 
 

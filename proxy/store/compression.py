@@ -29,6 +29,8 @@ class Compressor:
         """Of the dictionary: what was encrypted is read with the very same one, whoever can write to the store."""
         self.id = self.digest[:ID_SIZE]
         """The beginning of it, by which it is found: nobody has to hand out numbers."""
+        self.in_clear = False
+        """It lay in a store in clear, where whoever writes there may have put it."""
         if not dictionary:
             self._compressor = zstandard.ZstdCompressor(compression_params=_PARAMETERS)
             self._decompressor = zstandard.ZstdDecompressor(format=zstandard.FORMAT_ZSTD1_MAGICLESS)

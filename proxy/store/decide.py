@@ -164,7 +164,7 @@ def keep(name: bytes, value: bytes, lifetime: int, *, first: bool) -> Operation[
         there = rows.kept(name)
         if first and there is not None and there.expires > rows.now():
             return Kept(there.data)
-        rows.keep(name, Row(value, rows.now() + lifetime))
+        rows.keep(name, Row(value, max(rows.now() + lifetime, there.expires if there is not None else 0)))
         return Done()
 
     return _guarded(operate)

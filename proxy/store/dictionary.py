@@ -1,6 +1,7 @@
 """The dictionaries in a store: each under its id, so that any worker can read any record, whoever has learnt it."""
 
 import asyncio
+import logging
 from collections.abc import Callable
 from functools import partial
 from typing import assert_never
@@ -8,9 +9,13 @@ from typing import assert_never
 from proxy.store.base import Absent, Kept, KeptResult, Store, Unavailable
 from proxy.store.compression import Compressor, Unusable
 from proxy.store.keyring import Unopenable
-from proxy.store.vault import Vault
+from proxy.store.vault import Vault, in_clear
+
+LARGEST = 64 * 1024
+"""Bytes of a dictionary that is read: four times what is learnt."""
 
 Result = Compressor | Unopenable | Unavailable
+logger = logging.getLogger(__name__)
 Waiter = Callable[[Result], None]
 
 
@@ -34,11 +39,16 @@ class Library:
         if id in self._waiting:
             self._waiting[id].append(done)
         else:
-            self._waiting[id] = [done]
             self._store.kept(name_of(id), partial(self._answered, id))
+            self._waiting[id] = [done]
 
     def _answered(self, id: bytes, result: KeptResult) -> None:  # noqa: A002  # as above
-        found = self._read(id, result)
+        found: Result
+        try:
+            found = self._read(id, result)
+        except Exception as error:  # no memory for it just now, say: who waits is told, and others may ask again
+            logger.warning("dictionary %s cannot be read", id.hex(), exc_info=True)
+            found = Unavailable(f"it cannot be read: {type(error).__name__}")
         for done in self._waiting.pop(id):
             self._loop.call_soon(done, found)
 
@@ -48,6 +58,8 @@ class Library:
                 return Unopenable("which the store does not have")
             case Unavailable():
                 return result
+            case Kept(value) if len(value) > LARGEST:
+                return Unopenable(f"in whose place lie {len(value)} bytes, more than any of ours has")
             case Kept(value):
                 try:
                     compressor = Compressor(self._vault.open_dictionary(value, id))
@@ -55,6 +67,7 @@ class Library:
                     return Unopenable(f"which cannot be read: {error}")
                 if compressor.id != id:
                     return Unopenable("in whose place another lies")
+                compressor.in_clear = in_clear(value)
                 self._vault.learn(compressor)
                 return compressor
             case _:

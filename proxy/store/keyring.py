@@ -36,6 +36,15 @@ class KeyRing:
         """Of all keys, in their order."""
         return tuple(self._keys)
 
+    def marks(self) -> Mapping[int, bytes]:
+        """By which each key is told from another of the same id, and nothing else is learnt of it."""
+        marks = {}
+        for number, derived in self._keys.items():
+            mark = derived.copy()
+            mark.update(b"mark")
+            marks[number] = mark.hexdigest()[:16].encode()
+        return marks
+
     def encrypt(self, purpose: bytes, data: bytes, associated: bytes) -> bytes:
         """A nonce, and behind it *data* under the first key. *associated* is not in it, and must be the same again."""
         nonce = os.urandom(NONCE_SIZE)

@@ -7,15 +7,15 @@ not leave records behind that nobody can read. All others, and those who are sta
 name made of the upstream's.
 
 It outlives its last use by more than any record that needs it: it is written again every hour, to be kept for four
-retentions (one for a record, one more for each place where a settlement may wait: the spool, the incidents; and one to
-spare), and at once where it is gone or lies there under another key than is used now.
+retentions (a record's, and some to spare), never for less than somebody else wants it, and at the next look where it is
+gone or lies there under another key than is used now; once more when the proxy stops.
 """
 
 import asyncio
 import logging
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from hashlib import blake2b
 from typing import NamedTuple, TypeVar
@@ -38,9 +38,7 @@ WORTH = 0.9
 RELEARN = 7 * 86_400
 """Seconds after which another is learnt: the API has changed, maybe, and what it had of people is forgotten."""
 EVERY = 5.0
-"""Seconds between two looks at the pointer."""
-INSPECT = 60.0
-"""Seconds between two looks at the dictionary itself."""
+"""Seconds between two looks at the pointer, and at the dictionary itself."""
 REFRESH = 3600.0
 """Seconds after which it is written again."""
 TURN = 60_000
@@ -89,22 +87,31 @@ class Learning:
         self._enough = asyncio.Event()
         self._trained: Compressor | None = None
         """Put into the store, and not used yet."""
-        self._resting_until = self._inspect_at = self._refresh_at = 0.0
+        self._resting_until = self._refresh_at = 0.0
         """Monotonic time."""
-        self._unreadable = b""
+        self._unusable = b""
         """The id of a dictionary of which the log has been told."""
+        self._unkept = False
+        """Whether it has been told that none can be kept."""
 
     async def begin(self) -> None:
         """Find the dictionary that there is; then go on looking after it."""
-        await self._try()
+        await self._try(self._round)
         self._task = asyncio.create_task(self._run())
 
     async def end(self) -> None:
-        """Let go."""
+        """Let go, and leave behind what records need that were written since the last look; while the store is open."""
         self._vault.sampled = None
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
+            await self._try(self._leave)
+
+    async def _leave(self) -> None:
+        current = self._vault.compressor.id
+        there = await self._ask(partial(self._store.kept, self._pointer))
+        if current and not isinstance(there, Unavailable):
+            await self._preserve(current, noted(there) or Noted(current, int(time.time())))
 
     async def finding(self) -> str:
         """What is there, for people."""
@@ -132,11 +139,11 @@ class Learning:
             except TimeoutError:
                 pass
             self._enough.clear()
-            await self._try()
+            await self._try(self._round)
 
-    async def _try(self) -> None:
+    async def _try(self, step: Callable[[], Awaitable[None]]) -> None:
         try:
-            await self._round()
+            await step()
         except Exception:  # a defect must cost nobody anything but the dictionary
             logger.exception("learning a dictionary failed")
             self._rest()
@@ -157,7 +164,7 @@ class Learning:
         current, now = self._vault.compressor.id, int(time.time())
         if current:
             await self._preserve(current, found or Noted(current, now))
-        old = found is not None and found.id == current and now - found.learnt >= RELEARN
+        old = found is not None and found.id == current and not 0 <= now - found.learnt < RELEARN  # nor of tomorrow
         if current and not old:
             self._samples, self._vault.sampled = [], None
         elif len(self._samples) >= ENOUGH:
@@ -171,23 +178,20 @@ class Learning:
         """Use it; False where it is not known yet whether that can be. One that cannot be read is as none."""
         result: Result = await self._ask(partial(self._library.find, found.id))
         match result:
-            case Compressor():
-                self._vault.compressor = result
-                self._inspect_at = self._refresh_at = 0.0
             case Unavailable():
                 return False
-            case _:
-                if self._unreadable != found.id:
-                    self._unreadable = found.id
-                    logger.warning("dictionary %s of this API, %s: another is learnt", found.id.hex(), result)
+            case Compressor() if not (result.in_clear and self._vault.ring):
+                self._vault.compressor = result
+                self._refresh_at = 0.0
+            case _ if self._unusable != found.id:
+                self._unusable = found.id
+                why = "which anybody may have put there in clear" if isinstance(result, Compressor) else result
+                logger.warning("dictionary %s of this API, %s: another is learnt", found.id.hex(), why)
         return True
 
     async def _preserve(self, current: bytes, pointer: Noted) -> None:
         """See that it stays in the store, and that the pointer does; not a pointer to another that we cannot read."""
         now = time.monotonic()
-        if now < self._inspect_at:
-            return
-        self._inspect_at = now + min(INSPECT, self._refresh)
         there = await self._ask(partial(self._store.kept, name_of(current)))
         if isinstance(there, Unavailable):
             return
@@ -207,9 +211,11 @@ class Learning:
 
     async def _learn(self) -> None:
         samples, self._samples = self._samples, []
-        turn = partial(self._store.keep, self._pointer + b":turn", os.urandom(8), TURN, first=True)
-        if not isinstance(await self._ask(turn), Done):
-            return  # another is at it, or the store is away; in the latter case there are new samples by the next time
+        turn = await self._ask(partial(self._store.keep, self._pointer + b":turn", os.urandom(8), TURN, first=True))
+        if isinstance(turn, Unavailable):
+            self._not_kept(turn.why)
+        if not isinstance(turn, Done):
+            return  # another is at it, or nobody can
         try:
             trained = await asyncio.to_thread(train, samples)
         except Unusable as error:
@@ -226,7 +232,7 @@ class Learning:
             return None
         found: Result = await self._ask(partial(self._library.find, trained.id))
         new = Noted(trained.id, int(time.time()))
-        if not isinstance(found, Compressor) or not await self._point(new):
+        if not isinstance(found, Compressor) or found.digest != trained.digest or not await self._point(new):
             return None
         self._vault.compressor = found
         logger.info("dictionary %s learnt, %d bytes", found.id.hex(), len(found.dictionary))
@@ -234,12 +240,25 @@ class Learning:
 
     async def _put(self, compressor: Compressor) -> bool:
         sealed = self._vault.seal_dictionary(compressor.dictionary, compressor.id)
-        keep = partial(self._store.keep, name_of(compressor.id), sealed, self._lifetime)
-        return isinstance(await self._ask(keep), Done)
+        return await self._keep(name_of(compressor.id), sealed)
 
     async def _point(self, new: Noted) -> bool:
-        keep = partial(self._store.keep, self._pointer, new.written(), self._lifetime)
-        return isinstance(await self._ask(keep), Done)
+        return await self._keep(self._pointer, new.written())
+
+    async def _keep(self, name: bytes, value: bytes) -> bool:
+        kept = await self._ask(partial(self._store.keep, name, value, self._lifetime))
+        if isinstance(kept, Unavailable):
+            self._not_kept(kept.why)
+        else:
+            self._unkept = False
+        return isinstance(kept, Done)
+
+    def _not_kept(self, why: str) -> None:
+        """Told once; it may be for good (a missing right), and samples cost something."""
+        if not self._unkept:
+            logger.warning("no dictionary can be kept in the store: %s", why)
+        self._unkept = True
+        self._rest()
 
     async def _ask(self, operate: Callable[[Callable[[R], None]], None]) -> R:
         future: asyncio.Future[R] = asyncio.get_running_loop().create_future()

@@ -1,25 +1,27 @@
-"""A store whose records are compressed or encrypted on their way in, and opened on their way out.
+"""A store whose records are compressed or encrypted on their way in, and stay so on their way out. Whose they are,
+their state and their times lie in clear; the content is opened where it is shown, and nowhere else. So who may not see
+it costs nothing, and is told the same whether it could be opened or not.
 
-All others see plain records only. It is there also where neither is configured: what was written when they were can
-still be read. A record that cannot be opened is Unavailable, never Absent: its key is taken, whoever can read it.
+It is there also where neither is configured: what was written when they were can still be opened. A record that cannot
+be is never absent: its key is taken, whoever can read it.
 """
 
 import asyncio
+import logging
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
-from typing import Any
 
 from proxy.core.record import Attempt, Record
 from proxy.deadlines import Deadlines
 from proxy.store.base import (
     ClaimResult,
-    Foreign,
-    Found,
+    KeepResult,
+    Kept,
     OverruleResult,
-    ReadResult,
     SettleResult,
     Store,
+    StoreRefused,
+    StoreUnavailable,
     Unavailable,
 )
 from proxy.store.compression import Compressor
@@ -28,7 +30,10 @@ from proxy.store.keyring import KeyRing, Unopenable
 from proxy.store.learning import Learning
 from proxy.store.vault import UnknownDictionary, Vault
 
-_WITH_RECORD = (Found, Foreign)
+FOREVER = 10 * 365 * 86_400_000
+"""Milliseconds: an id stands for one key, whether its records are long gone or not."""
+Opened = Callable[[Record | Unavailable], None]
+logger = logging.getLogger(__name__)
 
 
 class Sealing:
@@ -46,24 +51,38 @@ class Sealing:
         lifetime: int,
         learns: bool,
     ) -> None:
+        self.encrypt = vault.encrypt
+        """A record as it is kept beside the store, on a disk."""
         self.beneath = beneath
-        self.seal = vault.seal
-        """A record as it is kept; for what else keeps records on a disk."""
         self._vault = vault
         self._deadline = deadline
         self._deadlines = deadlines
-        self._now = deadlines.now
+        self._loop = asyncio.get_running_loop()
         self._library = Library(beneath, vault)
         self._learning = Learning(beneath, vault, self._library, upstream=upstream, lifetime=lifetime)
         self._learns = learns and vault.compress
+        self._is_open = False
         self.place = beneath.place
         self.ping = beneath.ping
+        self.release = beneath.release
+        self.read = beneath.read
         self.keep = beneath.keep
         self.kept = beneath.kept
+        # on the path of every payment: where there is nothing to do, nothing is done
+        self.claim = beneath.claim if vault.ring is None else self._claim
+        plain = vault.ring is None and not vault.compress
+        self.settle = beneath.settle if plain else self._settle
+        self.overrule = beneath.overrule if plain else self._overrule
 
     async def open(self) -> None:
-        """See Store.open."""
+        """See Store.open; and refuse one whose records are encrypted with other keys of the same ids."""
         await self.beneath.open()
+        self._is_open = True
+        try:
+            await self._recognise(self._vault.ring)
+        except BaseException:
+            await self.beneath.close()
+            raise
         if self._learns:
             await self._learning.begin()
 
@@ -84,63 +103,83 @@ class Sealing:
             )
         return found
 
-    def use(self, ring: KeyRing | None) -> None:
-        """Another ring, from now on."""
+    async def use(self, ring: KeyRing) -> None:
+        """Another ring in the place of the one that there is, from now on; raise StoreRefused, StoreUnavailable."""
+        if self._is_open:  # else it is looked at when it opens: a signal may come at any time
+            await self._recognise(ring)
         self._vault.ring = ring
 
-    def claim(self, record: Record, done: Callable[[ClaimResult], None]) -> None:
-        """See Store.claim."""
-        due = self._now() + self._deadline  # as `_opening` does it: this is on the path of every payment
-        self.beneath.claim(self.seal(record), partial(self._answered, done, due))
+    async def _recognise(self, ring: KeyRing | None) -> None:
+        """Each id must stand for the key that it stands for with who came first: else neither reads the other's."""
+        for number, mark in () if ring is None else ring.marks().items():
+            said: asyncio.Future[KeepResult] = self._loop.create_future()
+            done = partial(_tell, said)
+            self.beneath.keep(b"key:%d" % number, mark, FOREVER, done, first=True)
+            match await said:
+                case Unavailable(why):
+                    raise StoreUnavailable(f"{self.place}: {why}")
+                case Kept(value) if value != mark:
+                    raise StoreRefused(
+                        f"{self.place}: there are proxies on it whose encryption key {number} is another than this"
+                        " one's: neither could read what the other writes. Give this one their ring; a new key gets a"
+                        " new id"
+                    )
 
-    def settle(self, record: Record, done: Callable[[SettleResult], None]) -> None:
-        """See Store.settle."""
-        due = self._now() + self._deadline
-        self.beneath.settle(self.seal(record), partial(self._answered, done, due))
+    def _claim(self, record: Record, done: Callable[[ClaimResult], None]) -> None:
+        sealed = self._sealed(record, done)
+        if sealed is not None:
+            self.beneath.claim(sealed, done)
 
-    def release(self, record: Record, done: Callable[[SettleResult], None]) -> None:
-        """See Store.release."""
-        self.beneath.release(record, self._opening(done))
+    def _settle(self, record: Record, done: Callable[[SettleResult], None]) -> None:
+        sealed = self._sealed(record, done)
+        if sealed is not None:
+            self.beneath.settle(sealed, done)
 
-    def overrule(self, attempt: Attempt, ruling: Record | None, done: Callable[[OverruleResult], None]) -> None:
-        """See Store.overrule."""
-        self.beneath.overrule(attempt, None if ruling is None else self.seal(ruling), self._opening(done))
+    def _overrule(self, attempt: Attempt, ruling: Record | None, done: Callable[[OverruleResult], None]) -> None:
+        sealed = None if ruling is None else self._sealed(ruling, done)
+        if sealed is not None or ruling is None:
+            self.beneath.overrule(attempt, sealed, done)
 
-    def read(self, key_hash: bytes, done: Callable[[ReadResult], None]) -> None:
-        """See Store.read."""
-        self.beneath.read(key_hash, self._opening(done))
-
-    async def opened(self, record: Record) -> Record | Unavailable:
-        """A record that was found elsewhere, on a disk."""
-        future: asyncio.Future[Foreign | Unavailable] = asyncio.get_running_loop().create_future()
-        self._opening(future.set_result)(Foreign(record))
-        result = await future
-        return result.record if isinstance(result, Foreign) else result
-
-    def _opening(self, done: Callable[[Any], None]) -> Callable[[object], None]:
-        """What takes the place of *done*: it is told the same, opened, and all that within the deadline."""
-        return partial(self._answered, done, self._now() + self._deadline)
-
-    def _answered(self, done: Callable[[Any], None], due: float, result: object) -> None:
-        if not isinstance(result, _WITH_RECORD) or not result.record.sealed:
-            done(result)
-            return
+    def _sealed(self, record: Record, done: Callable[[Unavailable], None]) -> Record | None:
+        """None: it cannot be, and *done* will be told. There may be no memory for it just now."""
         try:
-            record = self._vault.open(result.record)
-        except Unopenable as error:
-            done(_unopenable(error))
-        except UnknownDictionary as missing:
-            again = partial(self._found, done, result)
+            return self._vault.seal(record)
+        except Exception as error:
+            logger.warning("a record cannot be sealed", exc_info=True)
+            self._loop.call_soon(done, Unavailable(f"a record cannot be sealed: {type(error).__name__}"))
+            return None
+
+    # -- content ------------------------------------------------------------------------------------------------
+
+    def opened(self, record: Record, done: Opened) -> None:
+        """Tell *done* the record with its content, or why that cannot be had: at once, from within, unless a dictionary
+        is needed that is not known; then within the store's deadline."""
+        missing = self._try(record, done)
+        if missing is not None:
+            again = partial(self._found, record, done)
+            due = self._deadlines.now() + self._deadline
             self._library.find(missing.id, _Waiting(missing, due, self._deadlines, again).found)
-        else:
-            done(replace(result, record=record))
 
-    def _found(self, done: Callable[[Any], None], result: Found | Foreign, why: str) -> None:
-        """Its dictionary is there, or not: *why*."""
+    def _try(self, record: Record, done: Opened) -> UnknownDictionary | None:
+        """What is missing to it; then nothing is told yet."""
+        result: Record | Unavailable
         try:
-            done(_unopenable(why) if why else replace(result, record=self._vault.open(result.record)))
-        except (Unopenable, UnknownDictionary) as error:
-            done(_unopenable(error))
+            result = self._vault.open(record)
+        except UnknownDictionary as missing:
+            return missing
+        except Unopenable as error:
+            result = _unopenable(error)
+        except Exception as error:  # no memory for it, say
+            logger.warning("a record cannot be opened", exc_info=True)
+            result = _unopenable(type(error).__name__)
+        done(result)
+        return None
+
+    def _found(self, record: Record, done: Opened, why: str) -> None:
+        """Its dictionary is there, or not: *why*."""
+        missing = why or self._try(record, done)
+        if missing:
+            done(_unopenable(missing))
 
 
 class _Waiting:
@@ -175,6 +214,11 @@ class _Waiting:
             self._over = True
             self._deadlines.discard(self)
             self._done(why)
+
+
+def _tell(said: asyncio.Future[KeepResult], result: KeepResult) -> None:
+    if not said.done():  # who asked may have been cancelled
+        said.set_result(result)
 
 
 def _unopenable(why: object) -> Unavailable:

@@ -43,8 +43,8 @@ logger = logging.getLogger(__name__)
 
 class Spool:
     """Needs a running loop. *store*: the name of the one that this process delivers to. *max_size*: bytes; what is
-    under way is taken beyond it. *seal*: what is done to a record before it lies on the disk. *busy*: seconds to wait
-    for a program that holds the file but is none of ours."""
+    under way is taken beyond it. *encrypt*: what is done to a record before it lies on the disk. *busy*: seconds to
+    wait for a program that holds the file but is none of ours."""
 
     def __init__(
         self,
@@ -52,14 +52,14 @@ class Spool:
         store: str,
         *,
         max_size: int,
-        seal: Callable[[Record], Record] | None = None,
+        encrypt: Callable[[Record], Record] | None = None,
         busy: float = 1.0,
         limit: int = 4096,
     ) -> None:
         self._path = path.absolute()
         self._store = store
         self._max_size = max_size
-        self._seal = seal
+        self._encrypt = encrypt
         self._loop = asyncio.get_running_loop()
         self._writer = Writer(self._path, entries.SCHEMA, busy=busy, limit=limit)
         self._closed = True
@@ -108,7 +108,12 @@ class Spool:
     def put(self, record: Record, delay: float, done: Callable[[int | Unavailable], None]) -> None:
         """Keep a settlement: *record*, or its release where its state is absent. *done* is told its number once it is
         on the disk, never from within. *delay*: seconds in which it is not delivered: its store may still take it."""
-        sealed = record if self._seal is None else self._seal(record)
+        try:
+            sealed = record if self._encrypt is None else self._encrypt(record)
+        except Exception as error:  # no memory for it just now, say
+            logger.warning("a settlement cannot be encrypted", exc_info=True)
+            self._loop.call_soon(done, Unavailable(f"it cannot be encrypted: {type(error).__name__}"))
+            return
         due = _now() + int(delay * 1000)
         self._submit(partial(entries.put, store=self._store, record=sealed, due=due), done)
 

@@ -20,10 +20,13 @@ from proxy.store.dated import restored, shortened
 from proxy.store.keyring import KeyRing, Unopenable
 
 _COMPRESSED, _LEARNT, _ENCRYPTED, _DATED = 1, 2, 4, 8
+AUTHENTIC = 1024 * 1024 * 1024 + 256 * 1024
+"""Bytes that the content of a frame which was encrypted may have: somebody with the key has made it, and no bomb."""
 MOST_KNOWN = 32
 """Dictionaries that are kept in memory."""
 Sampler = Callable[[bytes], None]
 _RECORD, _DICTIONARY = b"record ", b"dictionary "
+_AS_IT_IS = (0, b"", b"", b"")
 
 
 class UnknownDictionary(Exception):
@@ -35,10 +38,11 @@ class UnknownDictionary(Exception):
 
 
 class Vault:
-    """*compress*: whether responses are; *ring*: None: nothing is encrypted. *limit*: the largest content, in bytes.
-    Whatever they are, what was compressed can be read, and with a ring what was not encrypted."""
+    """*compress*: whether responses are; *ring*: None: nothing is encrypted. *limit*: the largest content, in bytes, of
+    a frame that anybody may have made. Whatever they are, what was compressed can be read, and with a ring what was not
+    encrypted, unless *strict*: then nothing counts but what somebody with a key has written."""
 
-    def __init__(self, *, compress: bool, ring: KeyRing | None, limit: int) -> None:
+    def __init__(self, *, compress: bool, ring: KeyRing | None, limit: int, strict: bool = False) -> None:
         self.compress = compress
         self.ring = ring
         """May be exchanged at any time."""
@@ -47,50 +51,61 @@ class Vault:
         self.sampled: Sampler | None = None
         """Is told each content that is compressed."""
         self._limit = limit
+        self._strict = strict
         self._known: OrderedDict[bytes, Compressor] = OrderedDict()
 
     # -- records ------------------------------------------------------------------------------------------------
 
     def seal(self, record: Record) -> Record:
-        """As it is kept. What has no response is not compressed: the way of a claim is short."""
-        if self.ring is None and (not self.compress or record.response is None):
-            return record
+        """As it is kept in a store. What has no response is not compressed: the way of a claim is short."""
         attempt, state, response, sealed = record
-        if sealed:
+        if not self.compress or response is None or sealed:
+            return self.encrypt(record)
+        dated = shortened(response)
+        content = codec.content(attempt, dated or response)
+        if self.sampled is not None:
+            self.sampled(content)
+        start = self.compressor.id
+        frame = self.compressor.compress(content)
+        if len(frame) + len(start) >= len(content):
+            return self.encrypt(record)
+        how = _COMPRESSED | (_LEARNT if start else 0) | (_DATED if dated else 0)
+        return self._closed(attempt, state, how, start, frame)
+
+    def encrypt(self, record: Record) -> Record:
+        """As it lies beside the store, where nothing but a key may be needed to read it: without compression, since
+        the dictionary is in the store, and with that it may be lost."""
+        attempt, state, response, sealed = record
+        if self.ring is None or sealed:
             return record
-        bare = Attempt(*attempt[:6], b"", attempt.fingerprint)
         if state is State.ABSENT:  # a release, on its way to the spool: its URL is of no use to anyone
-            return Record(bare, state, None)
-        how, start, body = 0, b"", b""
-        if self.compress and response is not None:
-            dated = shortened(response)
-            content = codec.content(attempt, dated or response)
-            if self.sampled is not None:
-                self.sampled(content)
-            frame = self.compressor.compress(content)
-            if len(frame) + len(self.compressor.id) < len(content):
-                start, body = self.compressor.id, frame
-                how = _COMPRESSED | (_LEARNT if start else 0) | (_DATED if dated else 0)
-        if self.ring is not None:
-            body = body or codec.content(attempt, response)
-            clear = bytes((how | _ENCRYPTED, *start, self.ring.first))
-            used = self.compressor.digest if how & _LEARNT else b""
-            associated = codec.head(attempt, state, codec.SEALED) + clear + used
-            return Record(bare, state, None, clear + self.ring.encrypt(_RECORD + attempt.token, body, associated))
-        return Record(bare, state, None, bytes((how, *start)) + body) if how else record
+            return Record(_bare(attempt), state, None)
+        return self._closed(attempt, state, 0, b"", codec.content(attempt, response))
+
+    def _closed(self, attempt: Attempt, state: State, how: int, start: bytes, body: bytes) -> Record:
+        """Encrypted, where there is a ring, and behind what tells how."""
+        if self.ring is None:
+            return Record(_bare(attempt), state, None, bytes((how, *start)) + body)
+        clear = bytes((how | _ENCRYPTED, *start, self.ring.first))
+        used = self.compressor.digest if start else b""
+        associated = codec.head(attempt, state, codec.SEALED) + clear + used
+        encrypted = self.ring.encrypt(_RECORD + attempt.token, body, associated)
+        return Record(_bare(attempt), state, None, clear + encrypted)
 
     def open(self, record: Record) -> Record:
         """As it was; raise Unopenable or UnknownDictionary."""
         attempt, state, _, sealed = record
+        how, dictionary, clear, body = _parts(sealed) if sealed else _AS_IT_IS
+        if self._strict and not how & _ENCRYPTED:
+            raise Unopenable("it is not encrypted, and by record.require_encryption it must be")
         if not sealed:
             return record
-        how, dictionary, clear, body = _parts(sealed)
         compressor = self.known(dictionary) if dictionary else PLAIN
         if how & _ENCRYPTED:
             associated = codec.head(attempt, state, codec.SEALED) + clear + compressor.digest
             body = self._decrypt(clear[-1], _RECORD + attempt.token, body, associated)
         if how & _COMPRESSED:
-            body = compressor.decompress(body, self._limit)
+            body = compressor.decompress(body, AUTHENTIC if how & _ENCRYPTED else self._limit)
         try:
             opened = codec.opened(record, body)
             if how & _DATED and opened.response is not None:
@@ -124,7 +139,7 @@ class Vault:
 
     def open_dictionary(self, kept: bytes, id: bytes) -> bytes:  # noqa: A002  # as above
         """As it was; raise Unopenable."""
-        if kept[:1] == b"\0":
+        if in_clear(kept):
             return kept[1:]
         if len(kept) < 2 or kept[0] != _ENCRYPTED:
             raise Unopenable("it is of another release, or damaged")
@@ -132,12 +147,22 @@ class Vault:
 
     def is_current(self, kept: bytes) -> bool:
         """Whether a dictionary that is kept so would be kept so now: with the key that encrypts, or with none."""
-        return kept[:1] == b"\0" if self.ring is None else kept[:2] == bytes((_ENCRYPTED, self.ring.first))
+        return in_clear(kept) if self.ring is None else kept[:2] == bytes((_ENCRYPTED, self.ring.first))
 
     def _decrypt(self, number: int, purpose: bytes, data: bytes, associated: bytes) -> bytes:
         if self.ring is None:
             raise Unopenable(f"it is encrypted with key {number}, and there is no key at all")
         return self.ring.decrypt(number, purpose, data, associated)
+
+
+def _bare(attempt: Attempt) -> Attempt:
+    """Without its URL, which is content."""
+    return Attempt(*attempt[:6], b"", attempt.fingerprint)
+
+
+def in_clear(kept: bytes) -> bool:
+    """Whether a dictionary that is kept so is not encrypted."""
+    return kept[:1] == b"\0"
 
 
 def _parts(sealed: bytes) -> tuple[int, bytes, bytes, bytes]:

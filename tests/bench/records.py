@@ -33,7 +33,7 @@ from proxy.store.learning import ENOUGH, train
 from proxy.store.redis.store import RedisStore
 from proxy.store.sealing import Sealing
 from proxy.store.vault import Vault
-from tests.support.stores import Asked
+from tests.support.opening import Opening
 from tests.support.valkey import Valkey
 
 COUNT = 1000
@@ -189,7 +189,7 @@ async def keep(server: Valkey, own: Vault, records: list[Record]) -> None:
     deadlines = Deadlines()
     beneath = RedisStore(server.url, deadline=2.0, prefix=PREFIX, deadlines=deadlines)
     sealing = partial(Sealing, deadline=2.0, deadlines=deadlines, upstream=b"", lifetime=DAY, learns=False)
-    store = Asked(sealing(beneath, own))
+    store = Opening(sealing(beneath, own))
     await store.store.open()
     for record in records:
         assert await store.claim(Record(record.attempt, State.IN_PROGRESS, None)) == Granted()

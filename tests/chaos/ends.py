@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from enum import Enum
 
 from tests.chaos.api import TIMEOUT
-from tests.chaos.ledger import Answer, Said, Shown
+from tests.chaos.ledger import Answer, Key, Said, Shown
 from tests.chaos.run import AND_A_PROXY, Happened, Outcome
 from tests.chaos.schedule import FREEZE, KILL, LONG_FREEZE
 
@@ -32,7 +32,7 @@ def ends(outcome: Outcome) -> Counter[End]:
     return Counter(end_of(outcome, key, answer) for key, answer in outcome.final.items())
 
 
-def end_of(outcome: Outcome, key: bytes, final: Answer) -> End:
+def end_of(outcome: Outcome, key: Key, final: Answer) -> End:
     """How one did."""
     match final:
         case Shown("completed"):
@@ -45,7 +45,7 @@ def end_of(outcome: Outcome, key: bytes, final: Answer) -> End:
             return End.OTHER
 
 
-def _why_unknown(outcome: Outcome, key: bytes) -> End:
+def _why_unknown(outcome: Outcome, key: Key) -> End:
     executed = outcome.ledger.executed(key)
     if any(execution.mood in MUTE for execution in executed):
         return End.MUTE

@@ -5,7 +5,22 @@ import time
 from collections import defaultdict
 from typing import Any, NamedTuple
 
-from tests.support.raw import Incomplete, Malformed, parse, take
+from tests.support.raw import Field, Incomplete, Malformed, parse, take
+
+FRAMING = {b"content-length", b"transfer-encoding", b"connection"}
+EXPIRES, REPLAYED = b"Idempotency-Expires", b"Idempotent-Replayed"
+OWN = {EXPIRES.lower(), REPLAYED.lower(), b"idempotency-state"}
+"""What a proxy says in a response of the API's."""
+
+
+class Key(NamedTuple):
+    """Of one scope; no other's key is it, whatever its name. *scope*: empty where there is one for all."""
+
+    name: bytes
+    scope: bytes = b""
+
+    def __str__(self) -> str:
+        return f"{self.name.decode()} {self.scope.decode()}".rstrip()
 
 
 class Execution(NamedTuple):
@@ -21,15 +36,21 @@ class Execution(NamedTuple):
     executed: bool
     mood: str
     proxy: int
+    fields: tuple[Field, ...] = ()
 
 
 class Given(NamedTuple):
-    """The API's response to execution *number*, or the beginning of it."""
+    """The API's response to execution *number*, or the beginning of it. *fields*: in their order, but for those of the
+    framing, and those of the proxy. *replayed*: whether it is given once more; *expires*: until when the key is taken,
+    as the proxy says."""
 
     number: int
     status: int
     body: bytes
     whole: bool
+    fields: tuple[Field, ...] = ()
+    replayed: bool = False
+    expires: bytes = b""
 
 
 class Said(NamedTuple):
@@ -57,12 +78,14 @@ Answer = Given | Said | Shown | Nothing
 
 
 class Told(NamedTuple):
-    """What a client was told by proxy number *proxy*, in answer to what it sent at *begun*."""
+    """What a client was told by proxy number *proxy*, in answer to what it sent at *begun*. *body*: of its payment;
+    None: it asked for a response."""
 
     begun: float
     at: float
     proxy: int
     answer: Answer
+    body: bytes | None = None
 
 
 def understood(data: bytes) -> Answer:
@@ -77,7 +100,9 @@ def understood(data: bytes) -> Answer:
         body, whole = rest if head.field(b"Transfer-Encoding") is None else _unchunked(rest), False
     number = head.field(b"Execution")
     if number is not None:
-        return Given(int(number), head.status, body, whole)
+        fields = tuple(field for field in head.fields if field[0].lower() not in FRAMING | OWN)
+        replayed, expires = head.field(REPLAYED) is not None, head.field(EXPIRES) or b""
+        return Given(int(number), head.status, body, whole, fields, replayed, expires)
     if not whole:
         return Nothing("an answer of the proxy's own that breaks off")
     state = (head.field(b"Idempotency-State") or b"").decode()
@@ -103,8 +128,8 @@ class Ledger:
     def __init__(self) -> None:
         self._began = time.monotonic()
         self.executions: list[Execution] = []
-        self.of_key: defaultdict[bytes, list[Execution]] = defaultdict(list)
-        self.told: defaultdict[bytes, list[Told]] = defaultdict(list)
+        self.of_key: defaultdict[Key, list[Execution]] = defaultdict(list)
+        self.told: defaultdict[Key, list[Told]] = defaultdict(list)
         self.keyless: list[tuple[bytes, Answer]] = []
         """Request and answer of those who sent no key."""
 
@@ -112,7 +137,7 @@ class Ledger:
         """See Ledger."""
         return time.monotonic() - self._began
 
-    def execute(self, key: bytes | None, execution: Execution) -> None:
+    def execute(self, key: Key | None, execution: Execution) -> None:
         """The API has done it."""
         self.executions.append(execution)
         if key is not None:
@@ -123,11 +148,11 @@ class Ledger:
         """How many were sent by clients."""
         return sum(len(told) for told in self.told.values()) + len(self.keyless)
 
-    def executed(self, key: bytes) -> list[Execution]:
+    def executed(self, key: Key) -> list[Execution]:
         """All of them, those that were turned away left out."""
         return [execution for execution in self.of_key[key] if execution.executed]
 
-    def given(self, key: bytes) -> list[Told]:
+    def given(self, key: Key) -> list[Told]:
         """The responses to executions that clients have, in order."""
         return [
             told
@@ -135,30 +160,32 @@ class Ledger:
             if isinstance(told.answer, Given) and self.executions[told.answer.number].executed
         ]
 
-    def written(self, key: bytes) -> tuple[float, float]:
+    def written(self, key: Key) -> tuple[float, float]:
         """From when to when proxies may have written about it."""
         given = [told.at for told in self.given(key)]
         first = min(told.begun for told in self.told[key])
         return first, max([first, *given, *(execution.at for execution in self.of_key[key])])
 
-    def times(self, key: bytes) -> list[float]:
+    def times(self, key: Key) -> list[float]:
         """When something was heard of it, in order."""
         times = [time for told in self.told[key] for time in (told.begun, told.at)]
         return sorted(times + [execution.at for execution in self.of_key[key]])
 
-    def history(self, key: bytes) -> list[str]:
+    def history(self, key: Key) -> list[str]:
         """All that is known of it, a line each, in order."""
         lines = [
             (execution.at, f"the API: request {execution.number} by proxy {execution.proxy}, {execution.mood}")
             for execution in self.of_key[key]
         ]
         for told in self.told[key]:
-            lines.append((told.begun, f"a client asks proxy {told.proxy}"))
+            what = "the response" if told.body is None else told.body.decode()
+            lines.append((told.begun, f"a client asks proxy {told.proxy} for {what}"))
             lines.append((told.at, f"proxy {told.proxy}: {_short(told.answer)}"))
         return [f"{at:9.3f}  {line}" for at, line in sorted(lines)]
 
 
 def _short(answer: Answer) -> str:
     if isinstance(answer, Given):
-        return f"gives response {answer.number}, {answer.status}{'' if answer.whole else ', not whole'}"
+        what = f"{', not whole' * (not answer.whole)}{', once more' * answer.replayed}"
+        return f"gives response {answer.number}, {answer.status}{what}"
     return repr(answer)

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from statistics import median
 
 from tests.chaos.ends import End, end_of, ends
+from tests.chaos.ledger import Given, Key, Said, Told
 from tests.chaos.run import Happened, Outcome
 from tests.chaos.schedule import KILL
 from tests.chaos.stands import FAILOVERS
@@ -17,13 +18,15 @@ SHOWN = 5
 def report(outcome: Outcome) -> Iterator[str]:
     """Line by line."""
     plan, ledger = outcome.plan, outcome.ledger
-    yield f"{plan.store}, {plan.durability}: seed {plan.seed}, {plan.proxies} proxies, {ledger.now():.0f} s in all"
+    yield f"{plan.store}, {plan.durability}, mode {plan.way}: seed {plan.seed}, {plan.proxies} proxies"
+    yield f"  {ledger.now():.0f} s in all"
     yield f"  keys {len(outcome.final)}, requests {ledger.requests}, executed {_executed(outcome)}"
     kinds = Counter(each.kind for each in outcome.happened)
     kills = sum(count * kind.count("killed") for kind, count in kinds.items())
     of_proxies = sum(count for kind, count in kinds.items() if kind.endswith(KILL))
     yield f"  faults {kinds.total()}, kills among them {kills} ({of_proxies} of proxies)"
     yield from _ends(outcome)
+    yield from _repeats(outcome)
     found = Counter(each.wrong for each in outcome.violations)
     yield from (f"  {wrong.value}: {found[wrong]}" for wrong in Wrong)
     yield from _apart(outcome)
@@ -43,6 +46,27 @@ def _ends(outcome: Outcome) -> Iterator[str]:
     odd = [key for key, answer in outcome.final.items() if end_of(outcome, key, answer) is End.UNEXPLAINED]
     for key in odd[:SHOWN]:
         yield from _story(outcome, key)
+
+
+def _repeats(outcome: Outcome) -> Iterator[str]:
+    """What those were told whose key was taken."""
+    told = [(key, each) for key, answers in outcome.ledger.told.items() for each in answers if each.body is not None]
+    said = Counter(each.answer.status for _, each in told if isinstance(each.answer, Said))
+    given = [(key, each, each.answer) for key, each in told if isinstance(each.answer, Given)]
+    waited = [each.at - each.begun for _, each, answer in given if answer.replayed]
+    next_one = sum(_went_next(outcome, key, each, answer) for key, each, answer in given)
+    yield "  told instead: " + ", ".join(f"{status}: {count}" for status, count in sorted(said.items()))
+    yield f"  went next, after a wait: {next_one}; replays: {len(waited)}, at most after {max(waited, default=0):.2f} s"
+    yield f"  names of keys in two scopes: {len(outcome.final) - len({key.name for key in outcome.final})}"
+
+
+def _went_next(outcome: Outcome, key: Key, told: Told, answer: Given) -> bool:
+    """Whether it had come before another, with the same key, was turned away, and was sent itself behind that one."""
+    return not answer.replayed and any(
+        told.begun < other.at and other.number < answer.number
+        for other in outcome.ledger.of_key[key]
+        if not other.executed
+    )
 
 
 def _apart(outcome: Outcome) -> Iterator[str]:
@@ -83,9 +107,9 @@ def _disturbs(other: Happened, each: Happened, proxy: int) -> bool:
     return other.begun < each.recovered[proxy] and other.recovered[proxy] > each.lifted
 
 
-def _story(outcome: Outcome, key: bytes) -> Iterator[str]:
+def _story(outcome: Outcome, key: Key) -> Iterator[str]:
     """All that is known of a key, and the faults amid which something was heard of it."""
-    yield f"    {key.decode()}"
+    yield f"    {key}"
     yield from (f"    {line}" for line in outcome.ledger.history(key))
     times = outcome.ledger.times(key)
     for each in outcome.happened:
@@ -95,10 +119,11 @@ def _story(outcome: Outcome, key: bytes) -> Iterator[str]:
 
 def _failures(outcome: Outcome) -> Iterator[str]:
     for violation in outcome.violations[:SHOWN]:
-        yield f"  VIOLATION, {violation.wrong.value}: {violation.key.decode()}: {violation.why}"
-        if violation.key:
+        yield f"  VIOLATION, {violation.wrong.value}: {violation.key}: {violation.why}"
+        if violation.key is not None:
             yield from _story(outcome, violation.key)
     for proxy in outcome.proxies:
         yield from (f"  TRACEBACK in {proxy.directory.name}: {line}" for line in proxy.tracebacks[:SHOWN])
     if not outcome.clean:
-        yield f"  again: python -m tests.chaos --store {outcome.plan.store} --seed {outcome.plan.seed}"
+        plan = outcome.plan
+        yield f"  again: python -m tests.chaos --store {plan.store} --seed {plan.seed} --mode {plan.way}"

@@ -4,16 +4,19 @@ moment behind each, in which every key is looked at."""
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, closing
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 from proxy.core.key import Hasher
+from proxy.core.scope import NO_SCOPE, joined
 from tests.chaos import verdict
 from tests.chaos.api import Api
 from tests.chaos.clients import Clients
-from tests.chaos.ledger import Answer, Ledger, Said
+from tests.chaos.ledger import Answer, Key, Ledger, Said, Told
+from tests.chaos.modes import MODES, WAIT_MAX, Mode
 from tests.chaos.proxies import LEASE, Port, Proxy, fault, killed_amid
-from tests.chaos.schedule import PROXY_KINDS, PROXY_PAUSE, STORE_PAUSE, Event, events
+from tests.chaos.schedule import DISK_FULL, PROXY_KINDS, PROXY_PAUSE, STORE_PAUSE, Event, events
 from tests.chaos.stands import BLINDING, FAILOVERS, OF_ONE_PROXY, STANDS, Stand
 from tests.chaos.verdict import Violation
 from tests.support.origin import Origin
@@ -31,10 +34,13 @@ SMALL_SPOOL = "4KiB"
 """Of one of the proxies: a handful of responses, and it refuses payments."""
 READERS = 8
 """Questions at a time in a quiet moment."""
+LONGEST = WAIT_MAX + LEASE + 2.0
+"""Seconds within which whoever waits must have an answer: it may be its turn at the end of its wait. The rest is for a
+busy machine."""
 
 
 class Plan(NamedTuple):
-    """What is to be run. *durability*: see `store.durability`."""
+    """What is to be run. *durability*: see `store.durability`; *way*: one of MODES."""
 
     store: str
     seed: int
@@ -42,6 +48,12 @@ class Plan(NamedTuple):
     durability: str = "memory"
     proxies: int = 3
     clients: int = 16
+    way: str = "conflict"
+
+    @property
+    def mode(self) -> Mode:
+        """See MODES."""
+        return MODES[self.way]
 
 
 class Happened(NamedTuple):
@@ -64,7 +76,7 @@ class Outcome(NamedTuple):
 
     plan: Plan
     ledger: Ledger
-    final: dict[bytes, Answer]
+    final: dict[Key, Answer]
     happened: list[Happened]
     violations: list[Violation]
     excused: list[Violation]
@@ -85,13 +97,14 @@ async def chaos(plan: Plan, directory: Path) -> Outcome:
     async with AsyncExitStack() as stack:
         (directory / "store").mkdir()
         stand = await stack.enter_async_context(STANDS[plan.store](directory / "store", plan.proxies))
-        origin = await stack.enter_async_context(Origin(Api(plan.seed, ledger)))
+        origin = await stack.enter_async_context(Origin(Api(plan.seed, ledger, plan.mode.moods)))
         proxies = await stack.enter_async_context(_started(plan, directory, stand, origin))
         run = _Run(plan, ledger, stand, proxies)
         rounds = max(1, round(plan.seconds / ROUND))
         for _ in range(rounds):
             await run.faults_for(plan.seconds / rounds)
             await run.look_at(set(ledger.told) - set(run.final))
+            await run.gather()
         await run.look_at(set(run.final))
     for proxy in proxies:
         proxy.read_log()
@@ -106,6 +119,7 @@ async def _started(plan: Plan, directory: Path, stand: Stand, origin: Origin) ->
             own = directory / f"proxy-{number}"
             own.mkdir()
             settings = {
+                **plan.mode.settings,
                 "upstream.url": f"http://127.0.0.1:{origin.port}",
                 "store.url": url,
                 "store.durability": plan.durability,
@@ -120,12 +134,12 @@ async def _started(plan: Plan, directory: Path, stand: Stand, origin: Origin) ->
 
 class _Run:
     def __init__(self, plan: Plan, ledger: Ledger, stand: Stand, proxies: list[Proxy]) -> None:
-        self.final: dict[bytes, Answer] = {}
+        self.final: dict[Key, Answer] = {}
         self._plan = plan
         self._ledger = ledger
         self._stand = stand
         self._proxies = proxies
-        self._clients = Clients(plan.seed, proxies, ledger, plan.clients)
+        self._clients = Clients(plan.seed, plan.mode, proxies, ledger, plan.clients)
         self._happened: list[Happened] = []
         kinds = {name: kind for name, (kind, _) in stand.faults.items()}
         kinds |= {name + AND_A_PROXY: kind for name, kind in kinds.items() if name in BLINDING}
@@ -186,7 +200,7 @@ class _Run:
                 await asyncio.sleep(PROBE_PAUSE)
         return self._ledger.now()
 
-    async def look_at(self, keys: set[bytes]) -> None:
+    async def look_at(self, keys: set[Key]) -> None:
         """In quiet: every proxy makes payments, and nothing waits in its spool."""
         for number, proxy in enumerate(self._proxies):
             await self._recovered(number)
@@ -199,7 +213,13 @@ class _Run:
 
         await asyncio.gather(*(reader(number) for number in range(READERS)))
 
-    async def _end_of(self, key: bytes, proxy: int) -> Answer:
+    async def gather(self) -> None:
+        """In quiet: as many can wait as may, so nobody waits, or is counted as if."""
+        if self._plan.mode.waits:
+            proxies = range(len(self._proxies))
+            await asyncio.gather(*(eventually(partial(self._clients.gather, proxy), RECOVERY) for proxy in proxies))
+
+    async def _end_of(self, key: Key, proxy: int) -> Answer:
         """What is shown of it; where it is in progress, of someone who was killed, once the lease is over."""
         deadline = self._ledger.now() + LEASE + 1.0
         while True:
@@ -211,7 +231,8 @@ class _Run:
 
     def outcome(self) -> Outcome:
         """All of it."""
-        found = verdict.judge(self._ledger, self.final)
+        found = verdict.judge(self._ledger, self.final, self._plan.mode)
+        found += verdict.endless(self._ledger, LONGEST, self._was_stopped)
         excused = [each for each in found if self._is_excused(each.key)]
         unsafe_hashes = set[str]().union(*(proxy.unsafe for proxy in self._proxies))
         unsafe = [
@@ -219,19 +240,33 @@ class _Run:
             for each in found
             if each not in excused
             and each.wrong is verdict.Wrong.LOST
-            and Hasher(b"").key(each.key).hex() in unsafe_hashes
+            and each.key is not None
+            and _hash(each.key) in unsafe_hashes
         ]
         left = [each for each in found if each not in excused and each not in unsafe]
         return Outcome(
             self._plan, self._ledger, self.final, self._happened, left, excused, unsafe, tuple(self._proxies)
         )
 
-    def _is_excused(self, key: bytes) -> bool:
+    def _was_stopped(self, told: Told) -> bool:
+        """Whether the proxy that told it was killed or held still meanwhile."""
+        return any(
+            told.proxy in each.recovered and each.begun < told.at and each.over > told.begun
+            for each in self._happened
+            if (each.kind in PROXY_KINDS and each.kind != DISK_FULL) or each.kind.endswith(AND_A_PROXY)
+        )
+
+    def _is_excused(self, key: Key | None) -> bool:
         """Whether a failover that nothing protects from came while it was in use."""
-        if self._plan.durability != "memory" or key not in self._ledger.told:
+        if self._plan.durability != "memory" or key is None:
             return False
         first, last = self._ledger.written(key)
         return any(
             each.kind.removesuffix(AND_A_PROXY) in FAILOVERS and first < each.over + 1 and last > each.begun - 1
             for each in self._happened
         )
+
+
+def _hash(key: Key) -> str:
+    """By which the logs know it."""
+    return Hasher(b"").key(key.name, joined([key.scope]) if key.scope else NO_SCOPE).hex()

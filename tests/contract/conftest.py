@@ -11,6 +11,7 @@ from proxy.store.keyring import KeyRing
 from proxy.store.sealing import Sealing
 from proxy.store.vault import Vault
 from tests.support.cluster import ValkeyCluster
+from tests.support.opening import Opening
 from tests.support.sentinel import SentinelGroup
 from tests.support.stores import DEADLINE, HOUR, Asked, Medium, MemoryMedium, RedisMedium, SqliteMedium
 from tests.support.valkey import Valkey
@@ -32,7 +33,7 @@ class SealedMedium:
     async def store(self) -> Asked:
         beneath = (await self._beneath.store()).store
         vault = Vault(compress=True, ring=KeyRing({1: bytes(32)}), limit=8 * 1024 * 1024)
-        return Asked(
+        return Opening(
             Sealing(
                 beneath,
                 vault,

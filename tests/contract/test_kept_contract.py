@@ -67,6 +67,21 @@ async def test_a_lifetime_is_counted_anew_when_it_is_kept_again(store: Asked) ->
     assert await kept(store, long) == Kept(b"value")
 
 
+async def test_what_is_kept_again_for_less_lasts_as_long_as_it_was_to_last(medium: Medium) -> None:
+    """Two proxies with different retentions share it: the records of one live for longer."""
+    long, short = await medium.store(), await medium.store()
+    name, other = new_name(), new_name()
+    await keep(long, name, b"before")
+    assert await keep(short, name, b"after", 200) == Done()
+    await keep(short, other, b"value", 200)
+
+    async def gone() -> bool:
+        return await kept(short, other) == Absent()
+
+    await eventually(gone, within=3.0)
+    assert await kept(long, name) == Kept(b"after")
+
+
 async def test_it_does_not_meet_a_record_of_the_same_name(store: Asked) -> None:
     claim = claim_of(b"dictionary:01234")
     await keep(store, claim.attempt.key_hash, b"value")

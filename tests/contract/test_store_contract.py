@@ -4,6 +4,7 @@ import asyncio
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import product
 
 import pytest
 
@@ -206,26 +207,26 @@ class TestOverrule:
         assert await store.overrule(claim.attempt, None) == Foreign(second), "the operator spoke of the first"
         assert await store.overrule(claim.attempt, ruling(claim)) == Foreign(second)
 
-    @pytest.mark.parametrize("frees", [True, False], ids=["release", "settle"])
-    @pytest.mark.parametrize("says_unknown", [True, False], ids=["unknown", "in progress"])
-    async def test_before_its_lease_is_over_nobody_is_overruled_whatever_the_record_says(
-        self, store: Asked, frees: bool, says_unknown: bool
-    ) -> None:
+    async def test_before_its_lease_is_over_nobody_is_overruled_whatever_the_record_says(self, store: Asked) -> None:
         """The attempt may still send; or what it has sent is still on its way, and the operator looked too early."""
-        claim = claim_of(lease=400)
-        act = None if frees else ruling(claim)
-        there = unknown(claim) if says_unknown else claim
-        await store.claim(claim)
-        if says_unknown:
-            await store.settle(there)
-        assert await store.overrule(claim.attempt, act) == Foreign(there)
 
-        async def done() -> bool:
-            return await store.overrule(claim.attempt, act) == Done()
+        async def wait_for_the_lease(frees: bool, says_unknown: bool) -> None:
+            claim = claim_of(lease=400)
+            act = None if frees else ruling(claim)
+            there = unknown(claim) if says_unknown else claim
+            await store.claim(claim)
+            if says_unknown:
+                await store.settle(there)
+            assert await store.overrule(claim.attempt, act) == Foreign(there)
 
-        await eventually(done, within=3.0)
-        expected = Absent() if act is None else Found(act, State.COMPLETED)
-        assert await store.read(claim.attempt.key_hash) == expected
+            async def done() -> bool:
+                return await store.overrule(claim.attempt, act) == Done()
+
+            await eventually(done, within=3.0)
+            expected = Absent() if act is None else Found(act, State.COMPLETED)
+            assert await store.read(claim.attempt.key_hash) == expected
+
+        await asyncio.gather(*(wait_for_the_lease(*how) for how in product((True, False), repeat=2)))
 
     async def test_the_age_of_an_attempt_is_judged_by_the_stores_clock(self, store: Asked) -> None:
         for claim in (claim_of(first_used=now_ms() - 20 * HOUR), claim_of(first_used=now_ms() + 20 * HOUR)):

@@ -53,7 +53,7 @@ async def test_a_body_in_tiny_pieces_counts_with_the_room_that_each_piece_takes(
     start_proxy: StartProxy, origin: Origin, size: int, status: int
 ) -> None:
     """A piece of one byte takes many times that: what counted its bytes alone would bound nothing."""
-    proxy = await start_proxy(**{"limits.bodies": "8KiB"})
+    proxy = await start_proxy(**{"limits.bodies": "8KiB", "limits.body": "8KiB"})
     bodies = proxy._app._parts.bodies
     room, body = bodies._left, b"x" * size
     async with Connection(proxy.port) as client, asyncio.timeout(5):
@@ -96,7 +96,7 @@ async def test_however_an_exchange_ends_its_room_is_free_again(
 
 async def test_what_is_not_guarded_is_not_held_and_does_not_count(start_proxy: StartProxy, origin: Origin) -> None:
     origin.behave(raw(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"))
-    proxy = await start_proxy(**{"limits.bodies": "1KiB"})
+    proxy = await start_proxy(**{"limits.bodies": len(LARGE), "limits.body": len(LARGE)})  # not a byte for its piece
     assert (await proxy.post(body=LARGE)).status == 200
     refused(await proxy.post(new_key(), body=LARGE), 503, "overloaded")
     assert (await proxy.post(new_key(), body=BODY)).status == 200

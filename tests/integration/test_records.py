@@ -3,7 +3,7 @@
 import base64
 import json
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,10 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
-from proxy.store.codec import HASH_OFFSET, decode
+from proxy.core.record import Response
+from proxy.store.codec import HASH_OFFSET, decode, encode
+from proxy.store.keyring import KeyRing
+from proxy.store.vault import Vault
 from tests.integration.conftest import Flags, StartProxy
 from tests.integration.test_spool import DEADLINE, completes, down, under_way
 from tests.support.origin import Origin, respond
@@ -68,9 +71,13 @@ async def knows(proxy: Proxy, key: bytes) -> None:
 
 
 async def cannot_tell(proxy: Proxy, key: bytes) -> None:
-    """The key is taken, and nobody can read by what: never 404, never sent."""
+    """The key is taken, and nobody can read by what: never 404, never sent. Whose it is lies in clear: a stranger is
+    told the same as of a key that there is not."""
     refused(await proxy.retrieve(key), 503, "store_unavailable")
-    refused(await proxy.post(key), 503, "store_unavailable")
+    refused(await proxy.post(key), 409, "idempotent_creation_conflict")
+    stranger = [(b"Authorization", b"Bearer somebody else")]
+    refused(await proxy.retrieve(key, stranger), 404, "idempotency_key_not_found")
+    refused(await proxy.post(key, stranger), 409, "idempotent_creation_conflict")
 
 
 async def test_proxies_that_seal_read_each_others_records(
@@ -113,6 +120,21 @@ async def test_a_replay_of_what_was_sealed_is_exact(
     assert again.all(b"X-Account") == first.all(b"X-Account")
     assert again.field(b"Date") == first.field(b"Date")
     assert again.field(b"Idempotent-Replayed") == b"true"
+    assert len(origin.requests) == 1
+
+
+async def test_a_replay_that_cannot_be_opened_is_a_conflict_and_is_not_sent_again(
+    origin: Origin, start_proxy: StartProxy, shared_store: Flags
+) -> None:
+    origin.behave(PAID)
+    replays, key = {**shared_store, "idempotency.on_reuse": "replay"}, new_key()
+    first = await start_proxy(**replays, **ENCRYPTED)
+    await pays(first, key)
+    await first.stop()
+    proxy = await start_proxy(**replays, **{"record.encryption_keys": [NEW]})
+    answer = await proxy.post(key)
+    refused(answer, 409, "idempotent_creation_conflict")
+    assert answer.field(b"Idempotency-State") == b"completed"
     assert len(origin.requests) == 1
 
 
@@ -197,6 +219,113 @@ async def test_a_record_that_was_moved_to_another_key_is_not_shown(
         connection.execute("UPDATE record SET data = ? WHERE hash = ?", (forged, other))
     shown = [(await proxy.retrieve(key)).status for key in (mine, theirs)]
     assert sorted(shown) == [200, 503]
+
+
+async def test_what_waited_in_clear_in_the_spool_when_a_ring_came_is_delivered_encrypted(
+    origin: Origin, start_proxy: StartProxy, tmp_path: Path
+) -> None:
+    file, spool = tmp_path / "records.db", tmp_path / "spool.db"
+    settings: dict[str, Any] = {"store.url": f"sqlite:///{file}", "store.deadline": f"{DEADLINE}s"}
+    plain, key = await start_proxy(**settings), new_key()
+    async with under_way(origin, plain, key) as answer:
+        with down(file):
+            await answer()
+            await plain.stop(at_once=True)
+    assert b"X-Order" in bytes_of(spool)
+    proxy = await start_proxy(**settings, **KINDS["both"])
+    await eventually(completes(proxy, key), within=10.0)
+    assert (await proxy.retrieve(key)).status == 200
+    for data in await values(settings):
+        for secret in (b"X-Order", b"Amount", b"payouts"):
+            assert secret not in data
+
+
+# -- somebody who can write to the store, and has no key --------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["in clear", "compressed"])
+async def test_where_encryption_is_required_a_response_that_somebody_without_a_key_has_written_is_not_shown(
+    origin: Origin, start_proxy: StartProxy, tmp_path: Path, kind: str
+) -> None:
+    file = tmp_path / "records.db"
+    origin.behave(PAID)
+    strict = {"store.url": f"sqlite://{file}", **ENCRYPTED, "record.require_encryption": True}
+    proxy = await start_proxy(**strict, **{"idempotency.on_reuse": "replay"})
+    key = new_key()
+    await pays(proxy, key)
+    assert (await proxy.retrieve(key)).status == 200
+    with closing(sqlite3.connect(file, timeout=5, isolation_level=None)) as connection:
+        ((name, data),) = connection.execute("SELECT hash, data FROM record").fetchall()
+        there = decode(data, name)
+        body = b'{"Status": "SUCCEEDED", "Amount": 1000000}' * 20
+        response = Response(201, b"Created", b"", body, len(body), truncated=False, date=0)
+        forged = there._replace(attempt=there.attempt._replace(url=b"https://api/"), sealed=b"", response=response)
+        forged = Vault(compress=kind == "compressed", ring=None, limit=0).seal(forged)
+        assert bool(forged.sealed) == (kind == "compressed")
+        connection.execute("UPDATE record SET data = ?", (encode(forged),))
+    refused(await proxy.retrieve(key), 503, "store_unavailable")
+    refused(await proxy.post(key), 409, "idempotent_creation_conflict")
+    assert len(origin.requests) == 1
+
+
+# -- no memory --------------------------------------------------------------------------------------------------------
+
+
+def no_memory(monkeypatch: pytest.MonkeyPatch, method: str, times: int) -> Callable[[], int]:
+    """The ring fails so often, and then does what it is there for. How often it will, that tells."""
+    left, real = times, getattr(KeyRing, method)
+
+    def fails(*arguments: object) -> object:
+        nonlocal left
+        if left:
+            left -= 1
+            raise MemoryError
+        return real(*arguments)
+
+    monkeypatch.setattr(KeyRing, method, fails)
+    return lambda: left
+
+
+@pytest.mark.parametrize("times", [1, 2, 4])
+async def test_an_answer_of_the_api_that_cannot_be_sealed_for_a_moment_is_given_and_recorded_later(
+    origin: Origin, start_proxy: StartProxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, times: int
+) -> None:
+    """Once: the settlement; twice: its way into the spool, too; then more than once from memory."""
+    proxy, key = await start_proxy(**{"store.url": f"sqlite://{tmp_path / 'records.db'}"}, **ENCRYPTED), new_key()
+    async with under_way(origin, proxy, key) as answer:
+        left = no_memory(monkeypatch, "encrypt", times)
+        assert (await answer()).status == 201
+        assert left() <= 2
+    await eventually(completes(proxy, key), within=10.0)
+    assert left() == 0
+    await eventually(lambda: proxy.gauge("unsettled") == 0)
+    assert len(origin.requests) == 1
+
+
+async def test_a_claim_that_cannot_be_sealed_is_a_503_and_nothing_is_sent(
+    origin: Origin, start_proxy: StartProxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    proxy, key = await start_proxy(**{"store.url": f"sqlite://{tmp_path / 'records.db'}"}, **ENCRYPTED), new_key()
+    no_memory(monkeypatch, "encrypt", 1)
+    refused(await proxy.post(key), 503, "store_unavailable")
+    assert proxy.gauge("unsettled") == 0
+    assert not origin.requests
+    origin.behave(PAID)
+    await pays(proxy, key)
+
+
+async def test_who_asks_for_a_record_that_there_is_no_memory_to_open_is_told_503_and_may_ask_again(
+    origin: Origin, start_proxy: StartProxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    origin.behave(PAID)
+    proxy, key = await start_proxy(**{"store.url": f"sqlite://{tmp_path / 'records.db'}"}, **ENCRYPTED), new_key()
+    await pays(proxy, key)
+    no_memory(monkeypatch, "decrypt", 1)
+    refused(await proxy.retrieve(key), 503, "store_unavailable")
+    await knows(proxy, key)
+
+
+# -- the spool --------------------------------------------------------------------------------------------------------
 
 
 async def test_what_waits_in_the_spool_is_sealed_and_is_delivered_as_it_is(

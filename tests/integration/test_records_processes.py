@@ -102,6 +102,9 @@ def redis_store(request: pytest.FixtureRequest) -> Flags:
     return {"store.url": server.url, "store.prefix": f"test:{new_key().decode()}:"}
 
 
+@pytest.mark.parametrize(
+    "shared_store", [pytest.param("sqlite", marks=pytest.mark.full), "redis"], indirect=True
+)  # ten seconds each, in which next to nothing is done
 async def test_workers_learn_one_dictionary_and_all_proxies_use_it_and_read_each_others_records(
     origin: Origin, start: StartProxy, shared_store: Flags
 ) -> None:
@@ -179,6 +182,12 @@ async def test_a_ring_in_a_file_turns_at_a_sighup_and_one_that_is_spoilt_is_told
     await eventually(lambda: len(proxy.said("encryption keys not reloaded")) == 2, 10.0)
     (reason, _) = [line["reason"] for line in proxy.said("encryption keys not reloaded")]
     assert f"record.encryption_keys_file = '{ring}': line 1 must be ID:KEY" in reason
+    ring.write_text(f"2:{ONE.partition(':')[2]}\n")
+    proxy.send(signal.SIGHUP)
+    await eventually(lambda: len(proxy.said("encryption keys not reloaded")) == 4, 10.0)
+    assert (
+        "whose encryption key 2 is another than this one's" in proxy.said("encryption keys not reloaded")[-1]["reason"]
+    )
     for key in (old, new):
         assert (await proxy.record(key))["StatusCode"] == "201"
 
@@ -202,22 +211,34 @@ async def test_a_proxy_whose_ring_cannot_be_read_does_not_start_and_says_why_wit
         "ops_listen": "127.0.0.1:0",
         "record.encryption_keys_file": str(ring),
     }
+
+    async def is_told(command: str, why: str, workers: int = 1) -> None:
+        done = await asyncio.to_thread(run, command, directory=tmp_path, settings={**settings, "workers": workers})
+        assert done.returncode == 1, done
+        assert why in done.stdout + done.stderr
+        assert ONE[2:20] not in done.stdout + done.stderr
+
+    await is_told("check", "No such file")
     for text, why in (
-        (None, "No such file"),
         ("# nothing\n", "there is no key in it"),
         (f"{ONE}\n{ONE}\n", "line 2 has the id 1 again"),
         (f"one:{ONE}\n", "line 1 must be ID:KEY"),
     ):
-        if text is not None:
-            ring.write_text(text)
-        for command in ("serve", "check"):
-            for workers in (1, 2):
-                done = await asyncio.to_thread(
-                    run, command, directory=tmp_path, settings={**settings, "workers": workers}
-                )
-                assert done.returncode == 1, done
-                assert why in done.stdout + done.stderr
-                assert ONE[2:20] not in done.stdout + done.stderr
+        ring.write_text(text)
+        await is_told("check", why)
+    await asyncio.gather(*(is_told("serve", why, workers) for workers in (1, 2)))
+
+
+def test_a_ring_that_others_may_read_is_told_by_check(tmp_path: Path, origin: Origin) -> None:
+    ring = tmp_path / "ring"
+    ring.write_text(f"{ONE}\n")
+    url = f"http://127.0.0.1:{origin.port}"
+    for mode, told in ((0o644, True), (0o660, True), (0o640, False), (0o600, False)):
+        ring.chmod(mode)
+        settings = {"upstream.url": url, "record.encryption_keys_file": str(ring)}
+        done = run("check", directory=tmp_path, settings=settings)
+        assert (f"has the permissions {mode:04o}: others may read it" in done.stdout) == told
+        assert "records are encrypted with key 1" in done.stdout
 
 
 async def test_an_operator_reads_and_rules_over_records_that_are_encrypted(
@@ -236,8 +257,11 @@ async def test_an_operator_reads_and_rules_over_records_that_are_encrypted(
     status, said, _ = await operator("show", key.decode())
     assert status == 0
     assert json.loads(said)["url"].endswith("/v2.01/acme/payouts/bankwire/")
-    status, _, complained = await operator("show", key.decode(), **{"record.encryption_keys": json.dumps([TWO])})
-    assert status == 1
+    other = {"record.encryption_keys": json.dumps([TWO])}
+    status, said, complained = await operator("show", key.decode(), **other)
+    assert status == 0
+    line = json.loads(said)
+    assert (line["state"], line["url"], line["status"], line["truncated"]) == ("unknown", None, None, None)
     assert "encrypted with key 1, and the ring has 2" in complained
 
     body = tmp_path / "body.json"
@@ -252,13 +276,15 @@ async def test_an_operator_reads_and_rules_over_records_that_are_encrypted(
     assert b"Olivia" not in data
 
 
+@pytest.mark.parametrize("store", ["sqlite:records.db", "redis+cluster://127.0.0.1:1"], ids=["up", "down"])
 async def test_an_incident_is_listed_with_its_url_where_the_key_is_there_and_without_it_where_it_is_not(
-    tmp_path: Path,
+    tmp_path: Path, store: str
 ) -> None:
-    store, path = f"sqlite:///{tmp_path / 'records.db'}", tmp_path / "spool.db"
+    """Whatever the store is at, which may be why there are incidents."""
+    path = tmp_path / "spool.db"
     vault = Vault(compress=True, ring=KeyRing({1: KEYS[1]}), limit=10**6)
     lost, owner = completed(claim_of()), claim_of()
-    spool = Spool(path, f"sqlite://{tmp_path / 'records.db'} idempotency:", max_size=10**6, seal=vault.seal)
+    spool = Spool(path, f"sqlite://{tmp_path / 'records.db'} idempotency:", max_size=10**6, encrypt=vault.encrypt)
     await spool.open()
     kept: asyncio.Future[object] = asyncio.get_running_loop().create_future()
     spool.put(lost, 0.0, kept.set_result)

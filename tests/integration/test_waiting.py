@@ -308,7 +308,7 @@ async def test_a_key_of_another_process_that_is_released_is_left_to_the_clients_
 async def test_nobody_goes_next_because_the_store_has_lost_the_record_of_a_request_that_is_under_way(
     origin: Origin, start_proxy: StartProxy, shared_store: Flags, gate: asyncio.Event
 ) -> None:
-    """A FLUSHALL, or a failover to a server that has not heard of it. The client repeats nothing, nor does the proxy."""
+    """A FLUSHALL, or a failover to a server that has not heard of it. The client repeats nothing, nor do we."""
     one, other = await start_proxy(**shared_store, **REPLAY), await start_proxy(**shared_store, **REPLAY)
     key = new_key()
     async with first(origin, one, key, after(gate, PAID)) as client, crowd(other, key, 2) as waiters:

@@ -1,6 +1,7 @@
 """What can happen next. Every step is one that a proxy, the store, the backend, the operator or a fault can take."""
 
 from collections.abc import Iterator
+from functools import cache
 
 from proxy.core.lifecycle import Event, State
 from tests.model.rules import Fault, Rule
@@ -35,6 +36,7 @@ class Protocol:
             Phase.SENT: self._sent,
             Phase.SETTLING: self._settling,
         }
+        self._own_moves = cache(lambda who, attempt: tuple(self._moves(who, attempt)))  # few attempts, many worlds
 
     def steps(self, world: World) -> Steps:
         """Everything that can happen in *world*. After the retention nothing is promised, and nothing is looked at."""
@@ -43,7 +45,7 @@ class Protocol:
         for who, attempt in enumerate(world.attempts):
             if attempt.phase is Phase.IDLE and who and world.attempts[who - 1].phase is Phase.IDLE:
                 continue  # a retry comes after the one before
-            for what, moved in self._moves(who, attempt):
+            for what, moved in self._own_moves(who, attempt):
                 yield who, what, world.put(who, moved)
             if attempt.phase not in (Phase.IDLE, Phase.OVER) and self._may_be_killed(world, attempt):
                 yield who, "killed", world.put(who, self._crash(attempt))

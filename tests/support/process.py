@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 from prometheus_client.parser import text_string_to_metric_families
 
 from config.problems import PREFIX, variable_of
+from tests.support.command import forked
 from tests.support.proxy import BODY, post, request, responses
 from tests.support.raw import Field, Reply, eventually, exchange, parse
 
@@ -35,11 +36,14 @@ def environment(settings: Mapping[str, object]) -> dict[str, str]:
 def run(
     *arguments: str, directory: Path, settings: Mapping[str, object] | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """A command that ends by itself."""
+    """A command that ends by itself. `serve`, which starts processes of its own, in an interpreter of its own."""
+    variables = environment(settings or {})
+    if "serve" not in arguments:
+        return forked(arguments, directory=directory, variables=variables, within=START_TIMEOUT)
     return subprocess.run(
         [*COMMAND, *arguments],
         cwd=directory,
-        env=environment(settings or {}),
+        env=variables,
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,

@@ -32,11 +32,13 @@ async def connections(client: Client) -> list[str]:
 
 async def follow(replica: Client, primary: Client, port: int) -> None:
     """Make *replica* one of *primary*, which is at *port*, and wait until it follows."""
-    await primary.config_set("repl-diskless-sync-delay", "0")
+    await primary.config_set("repl-diskless-sync", "no")
+    await replica.config_set("repl-diskless-load", "on-empty-db")  # by way of its disk it takes a second
     await replica.replicaof("127.0.0.1", str(port))
 
     async def follows() -> bool:
-        return bool((await replica.info("replication"))["master_link_status"] == "up")
+        up = (await replica.info("replication"))["master_link_status"] == "up"
+        return bool(up and (await primary.info("replication"))["slave0"]["state"] == "online")
 
     await eventually(follows)
 

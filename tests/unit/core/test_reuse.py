@@ -6,15 +6,13 @@ from typing import NamedTuple
 import pytest
 
 from proxy.core.lifecycle import State
-from proxy.core.record import NO_FINGERPRINT, Record, Response
+from proxy.core.record import NO_FINGERPRINT
 from proxy.core.refusal import Refusal
-from proxy.core.reuse import WAIT, Conflict, Replay, Reuse, judge_reuse
-from tests.unit.core.samples import TREATMENT, attempt, response
+from proxy.core.reuse import REPLAY, WAIT, Conflict, Reuse, judge_reuse
+from tests.unit.core.samples import TREATMENT, attempt
 
 MINE, ANOTHERS = b"m" * 16, b"a" * 16
 HELD = (State.COMPLETED, State.IN_PROGRESS, State.UNKNOWN)
-WHOLE = response()
-RESPONSES = (WHOLE, WHOLE._replace(body=b"", truncated=True), None)
 YES_OR_NO = (False, True)
 
 
@@ -24,7 +22,6 @@ class Case(NamedTuple):
     state: State
     first: bytes
     fingerprint: bytes
-    recorded: Response | None
     replays: bool
     waits: bool
     rejects: bool
@@ -32,15 +29,14 @@ class Case(NamedTuple):
 
     def judged(self) -> Reuse:
         treatment = TREATMENT._replace(replays=self.replays, waits=self.waits, rejects=self.rejects)
-        record = Record(attempt(fingerprint=self.first), self.state, self.recorded)
-        return judge_reuse(record, self.state, treatment, self.fingerprint, proven=self.proven)
+        return judge_reuse(attempt(fingerprint=self.first), self.state, treatment, self.fingerprint, proven=self.proven)
 
 
 FINGERPRINTS = (NO_FINGERPRINT, MINE, ANOTHERS)
 EVERY_CASE = [
     # Whoever compares has a fingerprint of its own, and who does not has none.
-    Case(state, first, MINE if replays or rejects else NO_FINGERPRINT, recorded, replays, waits, rejects, proven)
-    for state, first, recorded in product(HELD, FINGERPRINTS, RESPONSES)
+    Case(state, first, MINE if replays or rejects else NO_FINGERPRINT, replays, waits, rejects, proven)
+    for state, first in product(HELD, FINGERPRINTS)
     for replays, waits, rejects, proven in product(YES_OR_NO, YES_OR_NO, YES_OR_NO, YES_OR_NO)
 ]
 PLAIN = {
@@ -56,24 +52,16 @@ def test_every_case_has_one_of_four_ends_each_for_its_own_reasons() -> None:
     seen = set()
     for case in EVERY_CASE:
         judged = case.judged()
-        seen.add(type(judged) if judged != REUSED else REUSED)
+        seen.add(REUSED if judged == REUSED else type(judged))
         differs = case.first == ANOTHERS and case.fingerprint == MINE
         same = case.first == case.fingerprint == MINE
         assert (judged == REUSED) == (case.proven and case.rejects and differs), case
-        whole = case.recorded is not None and not case.recorded.truncated
-        replayed = case.proven and case.replays and same and whole and case.state is State.COMPLETED
-        assert isinstance(judged, Replay) == replayed, case
+        replayed = case.proven and case.replays and same and case.state is State.COMPLETED
+        assert (judged == REPLAY) == replayed, case
         assert (judged == WAIT) == (case.state is State.IN_PROGRESS and case.waits and judged != REUSED), case
-        if judged not in (REUSED, WAIT) and not isinstance(judged, Replay):
+        if judged not in (REUSED, WAIT, REPLAY):
             assert judged == PLAIN[case.state], case
-    assert seen == {REUSED, Conflict, Replay, type(WAIT)}
-
-
-def test_what_is_replayed_is_what_was_recorded() -> None:
-    for case in EVERY_CASE:
-        judged = case.judged()
-        if isinstance(judged, Replay):
-            assert judged.response is case.recorded
+    assert seen == {REUSED, Conflict, type(REPLAY), type(WAIT)}
 
 
 @pytest.mark.parametrize("state", HELD)
@@ -98,5 +86,5 @@ def test_a_record_from_before_there_were_fingerprints_is_neither_replayed_nor_an
 
 @pytest.mark.parametrize("state", HELD)
 def test_another_payload_is_told_so_in_every_state_before_it_waits_for_anything(state: State) -> None:
-    case = Case(state, ANOTHERS, MINE, WHOLE, replays=True, waits=True, rejects=True, proven=True)
+    case = Case(state, ANOTHERS, MINE, replays=True, waits=True, rejects=True, proven=True)
     assert case.judged() == REUSED

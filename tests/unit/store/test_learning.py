@@ -8,22 +8,26 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from functools import partial
+from pathlib import Path
 
 import pytest
 
 from proxy.core.record import Record, Response
 from proxy.deadlines import Deadlines
 from proxy.store import learning
-from proxy.store.base import Absent, Done, Found, Kept, KeptResult
+from proxy.store.base import Absent, Done, Found, KeepResult, Kept, KeptResult, Unavailable
 from proxy.store.compression import Unusable
 from proxy.store.dictionary import Library, name_of
+from proxy.store.entries import Batch
 from proxy.store.keyring import KeyRing
 from proxy.store.learning import ENOUGH, RELEARN, Learning, Noted, noted, train
 from proxy.store.memory import MemoryStore
 from proxy.store.sealing import Sealing
+from proxy.store.spool import Spool
 from proxy.store.vault import Vault
+from tests.support.opening import Opening
 from tests.support.raw import eventually
-from tests.support.stores import HOUR, Asked, answer, claim_of, completed
+from tests.support.stores import HOUR, answer, claim_of, completed
 
 ONE, TWO, OTHER = KeyRing({1: b"1" * 32}), KeyRing({2: b"2" * 32, 1: b"1" * 32}), KeyRing({3: b"3" * 32})
 UPSTREAM = b"http://api"
@@ -32,12 +36,14 @@ UPSTREAM = b"http://api"
 class Worker:
     """A vault that learns on a store, and a store to be asked."""
 
-    def __init__(self, store: MemoryStore, ring: KeyRing | None = None, upstream: bytes = UPSTREAM) -> None:
+    def __init__(
+        self, store: MemoryStore, ring: KeyRing | None = None, upstream: bytes = UPSTREAM, lifetime: int = HOUR
+    ) -> None:
         self.vault = Vault(compress=True, ring=ring, limit=100_000)
         self.learning = Learning(
-            store, self.vault, Library(store, self.vault), upstream=upstream, lifetime=HOUR, every=0.02
+            store, self.vault, Library(store, self.vault), upstream=upstream, lifetime=lifetime, every=0.02
         )
-        self.store = Asked(
+        self.store = Opening(
             Sealing(
                 store,
                 self.vault,
@@ -78,7 +84,6 @@ Start = Callable[..., Awaitable[Worker]]
 
 @pytest.fixture
 async def store(monkeypatch: pytest.MonkeyPatch) -> MemoryStore:
-    monkeypatch.setattr(learning, "INSPECT", 0.02)
     monkeypatch.setattr(learning, "TURN", 200)
     return MemoryStore()
 
@@ -87,8 +92,8 @@ async def store(monkeypatch: pytest.MonkeyPatch) -> MemoryStore:
 async def start(store: MemoryStore) -> AsyncIterator[Start]:
     async with AsyncExitStack() as stack:
 
-        async def begin(ring: KeyRing | None = None, upstream: bytes = UPSTREAM) -> Worker:
-            worker = Worker(store, ring, upstream)
+        async def begin(ring: KeyRing | None = None, upstream: bytes = UPSTREAM, lifetime: int = HOUR) -> Worker:
+            worker = Worker(store, ring, upstream, lifetime)
             await worker.learning.begin()
             stack.push_async_callback(worker.learning.end)
             return worker
@@ -107,8 +112,7 @@ async def test_one_learns_and_all_others_use_it_and_read_each_others_records(
     one, other = await start(ring), await start(ring)
     await one.learns()
     await eventually(lambda: other.dictionary == one.dictionary)
-    assert one.vault.sampled is None
-    assert other.vault.sampled is None
+    await eventually(lambda: one.vault.sampled is other.vault.sampled is None)  # in a moment
     for writer, reader in ((one, other), (other, one)):
         record = response(0)
         plain = len(Vault(compress=True, ring=ring, limit=0).seal(record).sealed)
@@ -177,6 +181,51 @@ async def test_a_store_that_was_emptied_gets_it_back(store: MemoryStore, start: 
     assert (await start(ring)).dictionary == worker.dictionary
 
 
+async def test_a_stop_leaves_behind_what_the_last_records_need(store: MemoryStore, start: Start) -> None:
+    """The store was emptied: who was told to restart the proxies does so before any of them has had a look."""
+    worker = await start()
+    await worker.learns()
+    worker.learning._every = HOUR
+    await asyncio.sleep(0.1)
+    store._rows._kept.clear()
+    record = response(7)
+    assert await worker.store.settle(record) == Done()
+    await worker.learning.end()
+    newcomer = await start()
+    assert await newcomer.store.read(record.attempt.key_hash) == Found(record, record.state)
+
+
+async def test_what_waited_in_a_spool_is_read_when_it_reaches_a_store_that_came_back_empty(
+    store: MemoryStore, start: Start, tmp_path: Path
+) -> None:
+    """It was written to the disk while the store was down; then the proxy was restarted, and knows no dictionary."""
+    old, record = await start(), response(7)
+    await old.learns()
+    spool = Spool(tmp_path / "spool.db", "a store", max_size=10**6, encrypt=old.store.sealing.encrypt)
+    await spool.open()
+    assert isinstance(await answer(partial(spool.put, record, 0.0)), int)
+    await old.learning.end()
+    new = Worker(MemoryStore())
+    batch = await spool.batch()
+    assert isinstance(batch, Batch)
+    assert await new.store.settle(batch.entries[0].record) == Done()
+    assert await new.store.read(record.attempt.key_hash) == Found(record, record.state)
+    await spool.close()
+
+
+async def test_a_proxy_with_short_records_does_not_shorten_what_the_long_ones_of_another_need(
+    store: MemoryStore, start: Start
+) -> None:
+    long = await start(lifetime=120 * HOUR)
+    await long.learns()
+    await long.learning.end()
+    short = await start(lifetime=HOUR)
+    assert short.dictionary == long.dictionary
+    await eventually(lambda: short.learning._refresh_at > 0)  # it has written it
+    for name in (name_of(long.dictionary), long.learning._pointer):
+        assert store._rows._kept[name].expires - store._rows.now() > 119 * HOUR
+
+
 async def test_it_is_kept_for_longer_than_any_record_that_needs_it(store: MemoryStore, start: Start) -> None:
     worker = await start()
     await worker.learns()
@@ -186,24 +235,37 @@ async def test_it_is_kept_for_longer_than_any_record_that_needs_it(store: Memory
     await eventually(lambda: store._rows._kept[name_of(worker.dictionary)].expires > expires)
 
 
-async def test_with_another_first_key_it_is_encrypted_anew_and_so_is_one_from_before_there_were_keys(
-    store: MemoryStore, start: Start
-) -> None:
-    plain = await start()
-    await plain.learns()
-    await plain.learning.end()
-    own = plain.dictionary
+async def test_with_another_first_key_it_is_encrypted_anew(store: MemoryStore, start: Start) -> None:
+    worker = await start(ONE)
+    await worker.learns()
+    own = worker.dictionary
 
     async def lies_under(ring: KeyRing) -> bool:
         there = await kept(store, name_of(own))
         return isinstance(there, Kept) and Vault(compress=True, ring=ring, limit=0).is_current(there.value)
 
-    worker = await start(ONE)
-    assert worker.dictionary == own
     assert await lies_under(ONE)
     worker.vault.ring = TWO
     await eventually(lambda: lies_under(TWO))
     assert worker.dictionary == own
+
+
+async def test_with_a_ring_nobody_compresses_with_what_anybody_may_have_put_there(
+    start: Start, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Who chooses the dictionary, and sees how long records become, learns what is in them (as with CRIME). What was
+    compressed with one from before there was a ring is read all the same."""
+    plain, record = await start(), response(0)
+    await plain.learns()
+    await plain.store.settle(record)
+    await plain.learning.end()
+    worker = await start(ONE)
+    assert worker.dictionary == b""
+    assert await worker.store.read(record.attempt.key_hash) == Found(record, record.state)
+    await worker.learns(5000)
+    assert worker.dictionary not in (b"", plain.dictionary)
+    (told,) = [entry.message for entry in caplog.records if entry.levelno == logging.WARNING]
+    assert f"dictionary {plain.dictionary.hex()} of this API, which anybody may have put there in clear" in told
 
 
 async def test_one_that_nobody_can_read_any_more_is_told_once_and_another_is_learnt(
@@ -220,14 +282,15 @@ async def test_one_that_nobody_can_read_any_more_is_told_once_and_another_is_lea
     assert "encrypted with key 1, and the ring has 3" in told
 
 
+@pytest.mark.parametrize("age", [-RELEARN - 1, 365 * 86_400], ids=["old", "of a clock that was a year ahead"])
 async def test_an_old_one_is_replaced_and_what_was_compressed_with_it_is_read_all_the_same(
-    store: MemoryStore, start: Start
+    store: MemoryStore, start: Start, age: int
 ) -> None:
     worker = await start()
     await worker.learns()
     old, record = worker.dictionary, response(0)
     await worker.store.settle(record)
-    past = Noted(old, int(time.time()) - RELEARN - 1).written()
+    past = Noted(old, int(time.time()) + age).written()
     await answer(partial(store.keep, worker.learning._pointer, past, HOUR))
     await eventually(lambda: worker.vault.sampled is not None)
     await worker.learns(5000)
@@ -250,6 +313,33 @@ async def test_responses_that_have_nothing_in_common_are_not_tried_again_for_lon
     assert worker.vault.sampled is None
     assert worker.dictionary == b""
     assert [entry.message.startswith("no dictionary was learnt of 256 responses") for entry in caplog.records] == [True]
+
+
+class MayNotWriteThere(MemoryStore):
+    """An ACL without the right to keep anything beside the records."""
+
+    def keep(
+        self, name: bytes, value: bytes, lifetime: int, done: Callable[[KeepResult], None], *, first: bool = False
+    ) -> None:
+        """See Store.keep."""
+        self._loop.call_soon(done, Unavailable("NOPERM"))
+
+
+async def test_where_none_can_be_kept_it_is_told_once_and_responses_are_not_looked_at_for_long(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    worker = Worker(MayNotWriteThere())
+    await worker.learning._round()
+    for _ in range(3):
+        worker.respond(ENOUGH)
+        await worker.learning._round()
+    assert [entry.message for entry in caplog.records] == ["no dictionary can be kept in the store: NOPERM"]
+    assert worker.vault.sampled is None
+    worker.learning._resting_until = 0.0  # an hour later
+    await worker.learning._round()
+    worker.respond(ENOUGH)
+    await worker.learning._round()
+    assert len(caplog.records) == 1
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from hypothesis import given
 
 from proxy.core.lifecycle import State
 from proxy.core.record import Record
-from proxy.store.codec import decode, encode
+from proxy.store.codec import content, decode, encode
 from proxy.store.compression import PLAIN, Compressor, Unusable
 from proxy.store.keyring import KeyRing, Unopenable
 from proxy.store.learning import train
@@ -92,8 +92,44 @@ def test_with_a_ring_neither_url_nor_response_lie_in_clear_of_a_claim_either(com
 
 def test_a_release_on_its_way_to_a_disk_is_without_its_url() -> None:
     released = claim_of(url=URL)._replace(state=State.ABSENT)
-    assert vault(ring=ONE).seal(released).attempt.url == b""
-    assert vault(ring=ONE).seal(released).sealed == b""
+    assert vault(ring=ONE).encrypt(released).attempt.url == b""
+    assert vault(ring=ONE).encrypt(released).sealed == b""
+
+
+@pytest.mark.parametrize("ring", [None, ONE], ids=["plain", "encrypted"])
+def test_what_lies_beside_the_store_takes_nothing_but_the_ring_to_be_read(ring: KeyRing | None) -> None:
+    own, record = vault(compress=True, ring=ring), completed(claim_of(), b'{"Id": "17", "Status": "CREATED"}')
+    own.compressor = learnt()
+    beside = own.encrypt(record)
+    assert vault(ring=ring).open(beside) == record
+    assert (beside is record) == (ring is None)
+    assert own.seal(beside).sealed == (beside.sealed or own.seal(record).sealed)
+
+
+# -- where nothing counts but what is encrypted -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_strict_reader_takes_nothing_that_nobody_with_a_key_has_written(kind: str) -> None:
+    strict = Vault(compress=False, ring=ONE, limit=LIMIT, strict=True)
+    for record in (claim_of(), unknown(claim_of()), completed(claim_of(), BODY)):
+        there = KINDS[kind]().seal(record)
+        if kind in ("AES", "both"):
+            assert strict.open(there) == record
+        else:
+            with pytest.raises(Unopenable, match="it is not encrypted, and"):
+                strict.open(there)
+
+
+# -- what somebody has changed, and what is damaged -------------------------------------------------------------------
+
+
+def test_a_completed_record_that_opens_to_an_url_alone_is_damaged() -> None:
+    attempt = claim_of().attempt
+    cut = b"\1" + PLAIN.compress(content(attempt, None))
+    assert vault().open(Record(attempt, State.UNKNOWN, None, cut)).attempt.url == attempt.url
+    with pytest.raises(Unopenable, match="cut short"):
+        vault().open(Record(attempt, State.COMPLETED, None, cut))
 
 
 def test_no_two_are_encrypted_alike_and_none_is_sealed_twice() -> None:
@@ -101,9 +137,6 @@ def test_no_two_are_encrypted_alike_and_none_is_sealed_twice() -> None:
     sealed = own.seal(record)
     assert own.seal(record) != sealed
     assert own.seal(sealed) is sealed
-
-
-# -- what somebody has changed --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -175,6 +208,11 @@ def test_a_bomb_does_not_go_off() -> None:
     )
     with pytest.raises(Unopenable, match="larger"):
         vault().open(bomb._replace(sealed=b"\1" + silent.compress(bytes(1000))))
+
+
+def test_what_somebody_with_a_key_has_compressed_is_read_after_the_limit_was_lowered() -> None:
+    record = completed(claim_of(), bytes(10 * LIMIT))
+    assert vault(ring=ONE).open(vault(compress=True, ring=ONE, limit=20 * LIMIT).seal(record)) == record
 
 
 # -- keys -----------------------------------------------------------------------------------------------------------
