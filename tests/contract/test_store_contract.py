@@ -311,7 +311,7 @@ class TestUpgrade:
         assert await store.read(claim.attempt.key_hash) == Absent()
 
     async def test_an_operator_rules_over_it_once_its_lease_is_over(self, store: Asked, medium: Medium) -> None:
-        claim = claim_of(lease=400)
+        claim = claim_of(lease=1500)
         said = ruling(claim)
         await store.claim(claim)
         await medium.damage(claim.attempt.key_hash, as_before(claim))
@@ -320,7 +320,7 @@ class TestUpgrade:
         async def done() -> bool:
             return await store.overrule(claim.attempt, said) == Done()
 
-        await eventually(done, within=3.0)
+        await eventually(done, within=5.0)
         assert await store.read(claim.attempt.key_hash) == Found(said, State.COMPLETED)
 
 
