@@ -15,14 +15,15 @@ def credential(hasher: Hasher, headers: tuple[bytes, ...], head: RequestHead, ce
     not hide the first."""
     for name in headers:
         # One without a value is nobody's. A backend may take X_Api_Key for X-Api-Key; who wrote it does.
-        values = [value for spelling in _spellings(name) for value in head.values(spelling) if value]
+        values = [value for spelling in spellings(name) for value in head.values(spelling) if value]
         if values:
             return hasher.credential(name, b", ".join(values) if len(values) > 1 else values[0])
     return certificate or NO_CREDENTIAL
 
 
 @lru_cache(maxsize=64)
-def _spellings(name: bytes) -> tuple[bytes, ...]:
+def spellings(name: bytes) -> tuple[bytes, ...]:
+    """*name*, and what a backend may take for it."""
     return (name, *sorted(lookalikes(name)))
 
 

@@ -367,8 +367,8 @@ class Exchange:
     def _recordable(self, outcome: Outcome) -> Response | None:
         """What goes into the record."""
         match outcome:
-            case Responded(response):
-                dropped = self._parts.terms.dropped
+            case Responded():
+                response, dropped = outcome.response, self._parts.terms.dropped
                 return response._replace(fields=without_fields(response.fields, dropped)) if dropped else response
             case NotSent():
                 return None

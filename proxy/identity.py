@@ -6,11 +6,11 @@ from functools import partial
 from typing import NamedTuple, assert_never
 
 from proxy.bearer.verifier import NoKeys, Rejected, Verdict, Verified, Verifier
-from proxy.core.key import Hasher
+from proxy.core.key import NO_CREDENTIAL, Hasher
 from proxy.core.path import Pattern, normalised
 from proxy.core.refusal import Refusal
 from proxy.core.scope import NO_SCOPE, folded, joined
-from proxy.credential import credential
+from proxy.credential import credential, spellings
 from proxy.http1.fields import lookalikes
 from proxy.http1.forward import Peer
 from proxy.http1.message import RequestHead
@@ -75,12 +75,16 @@ class Identifier:
         self._parts = [read for part in parts for read in made[part]]
         proofs = {"jwt": self._claimed, "probe": self._captured}
         self._prove: Callable[[Known], bytes] = proofs.get(authorize, self._credential)
+        self._credentials = frozenset(it for name in credential_headers for it in spellings(name))
+        """All of them must be watched."""
         self._plain = not parts and authorize in ("credential", "none")
 
     def identify(self, head: RequestHead, peer: Peer, done: Callable[[Identity | Refusal], None]) -> None:
         """Call *done* once: at once, or when a token's signature can be verified."""
         if self._plain:
-            done(Identity(NO_SCOPE, credential(self._hasher, self._credential_headers, head, peer.certificate)))
+            bare = not head.repeated and self._credentials.isdisjoint(head.found)  # looked up: this is the hot path
+            proof = peer.certificate or NO_CREDENTIAL if bare else self._credential(Known(head, peer, None))
+            done(Identity(NO_SCOPE, proof))
         elif self._headers and self._unclear(head):
             done(Refusal.SCOPE_UNCLEAR)
         elif self._verifier is None or (token := _token(head)) is None:
