@@ -3,11 +3,13 @@ its record."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from hmac import compare_digest
 from typing import NamedTuple, assert_never
 
 from proxy.bearer.verifier import NoKeys, Rejected, Verdict, Verified, Verifier
 from proxy.core.key import NO_CREDENTIAL, Hasher
 from proxy.core.path import Pattern, normalised
+from proxy.core.record import Attempt
 from proxy.core.refusal import Refusal
 from proxy.core.scope import NO_SCOPE, folded, joined
 from proxy.credential import credential, spellings
@@ -27,6 +29,10 @@ class Identity(NamedTuple):
 
     scope: bytes
     proof: bytes
+
+    def proves(self, attempt: Attempt) -> bool:
+        """Whether who has made *attempt* is shown to be the same. In constant time: the proof is made of a secret."""
+        return compare_digest(attempt.credential, self.proof)
 
 
 class Known(NamedTuple):
@@ -70,7 +76,7 @@ class Identifier:
             "path": [self._of_path],
             "header": [partial(_of_header, name) for name in self._headers],
             "jwt": [_of_claim],
-            "credential": [self._of_credential],
+            "credential": [self._credential],
         }
         self._parts = [read for part in parts for read in made[part]]
         proofs = {"jwt": self._claimed, "probe": self._captured}
@@ -119,9 +125,6 @@ class Identifier:
     def _of_path(self, known: Known) -> bytes | None:
         captures = self._captures(known)
         return None if captures is None else joined(folded(capture) for capture in captures)
-
-    def _of_credential(self, known: Known) -> bytes:
-        return self._credential(known)
 
     # -- what proves the right to see a record ------------------------------------------------------------------
 

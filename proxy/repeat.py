@@ -1,6 +1,5 @@
 """The story of a request whose key another request owns: it is refused, waits, or is given the recorded response."""
 
-from hmac import compare_digest
 from typing import Protocol, assert_never
 
 from proxy.core.answer import Asked, replayed
@@ -86,7 +85,7 @@ class Repeat:
 
     def _proven(self, record: Record) -> bool:
         """By what the request itself carries; the upstream has the last word, where it is asked."""
-        return not self._parts.terms.prove or compare_digest(record.attempt.credential, self._identity.proof)
+        return not self._parts.terms.prove or self._identity.proves(record.attempt)
 
     def _tells_requests_apart(self, found: Found) -> bool:
         """Whether what it is told could depend on what it asks for: that is for those who may see the record. The

@@ -2,7 +2,6 @@
 
 import re
 from functools import partial
-from hmac import compare_digest
 from typing import assert_never
 
 from proxy.core.answer import Answer, Asked
@@ -139,7 +138,7 @@ class Retrieval:
             self._give(answer, "retrieved")
 
     def _may_see(self, record: Record) -> bool:
-        return not self._parts.terms.prove or compare_digest(record.attempt.credential, self._identity.proof)
+        return not self._parts.terms.prove or self._identity.proves(record.attempt)
 
     def overdue(self) -> None:
         """It has waited long enough."""
